@@ -35,6 +35,44 @@ pub struct Binding {
     pub default: bool,
     /// The credential may travel over `http://`.
     pub allow_plaintext: bool,
+    /// What the agent is given in place of a token; the integration's if none is named.
+    pub placeholder: Option<String>,
+    /// Whether the secret is replaced where an answer repeats it.
+    pub scrub: Scrub,
+    /// What happens to cookies.
+    pub cookies: Cookies,
+    /// Whether WebSocket upgrades pass.
+    pub websocket: WebSocket,
+}
+
+/// Whether a binding's secret is replaced where an answer repeats it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Scrub {
+    /// It is.
+    #[default]
+    On,
+    /// Answers pass as they are.
+    Off,
+}
+
+/// What happens to `Cookie` from the agent and `Set-Cookie` to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Cookies {
+    /// They pass.
+    #[default]
+    Keep,
+    /// They are removed.
+    Strip,
+}
+
+/// Whether WebSocket upgrades pass (RFC 6455, RFC 8441).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WebSocket {
+    /// They pass.
+    #[default]
+    Allow,
+    /// They are refused.
+    Deny,
 }
 
 /// A token bucket: `burst` requests at once, then `per_second`.
@@ -72,6 +110,7 @@ pub enum Route {
 /// The binding table, indexed by deployment and host.
 #[derive(Debug, Default)]
 pub struct Policy {
+    bindings: Vec<Arc<Binding>>,
     deployments: HashMap<DeploymentName, Table>,
 }
 
@@ -130,18 +169,25 @@ impl Policy {
             let table = Table { tunnel: deployment.tunnel.clone(), unbound: deployment.unbound, ..Table::default() };
             tables.insert(deployment.name.clone(), table);
         }
-        for binding in bindings {
+        let bindings: Vec<Arc<Binding>> = bindings.into_iter().collect();
+        for binding in &bindings {
             let table = tables.entry(binding.deployment.clone()).or_default();
             for pattern in &binding.hosts {
                 let row =
-                    Row { port: pattern.clone(), specificity: pattern.specificity(), binding: Arc::clone(&binding) };
+                    Row { port: pattern.clone(), specificity: pattern.specificity(), binding: Arc::clone(binding) };
                 match pattern.host() {
                     PatternHost::Exact(host) => table.exact.entry(host.clone()).or_default().push(row),
                     PatternHost::Below(suffix) => table.below.entry(suffix.clone()).or_default().push(row),
                 }
             }
         }
-        Self { deployments: tables }
+        Self { bindings, deployments: tables }
+    }
+
+    /// All bindings, in the order of the file.
+    #[must_use]
+    pub fn bindings(&self) -> &[Arc<Binding>] {
+        &self.bindings
     }
 
     /// What happens at the door: a host that is bound is intercepted even where a wider `tunnel` pattern covers it.
@@ -331,6 +377,10 @@ mod tests {
             optional: false,
             default: false,
             allow_plaintext: false,
+            placeholder: None,
+            scrub: Scrub::On,
+            cookies: Cookies::Keep,
+            websocket: WebSocket::Allow,
         }
     }
 

@@ -1,1 +1,20 @@
-//! postern vault
+//! The vault: the master keys, the seal, the store of sealed records, and the typed records kept in it.
+//! It speaks no HTTP and decides no policy; what may leave, and where to, is decided before anybody asks here.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+pub mod broker;
+mod framing;
+mod random;
+pub mod records;
+pub mod ring;
+pub mod seal;
+pub mod source;
+pub mod store;
+
+pub use broker::{Broker, Credential, Unavailable};
+pub use random::NoRandomness;
+pub use records::{IssuedKey, Listing, RootRecord, SecretName, Unfit, key_digest};
+pub use ring::{KeyId, KeyRing, MasterKey, MasterKeySource, RingError};
+pub use seal::{OpenFailure, Shelf, StoreId};
+pub use source::{SourceError, Sources};
+pub use store::{Changes, Fault, Listed, OpenError, Store, StoreError, Stored};

@@ -1,0 +1,92 @@
+//! Accepts sockets from agents, within the limit on them, and drains them at the end. It looks at no byte.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::{Caller, Refusal};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+use crate::House;
+use crate::answer::{Known, answer, on_the_wire};
+use crate::exchange::Arrival;
+use crate::front;
+
+/// Pause after a failed accept: out of file descriptors, most likely, which only time mends.
+const ACCEPT_RETRY_IN: Duration = Duration::from_millis(50);
+/// Time for the answer to a socket that is one too many.
+const TURN_AWAY_IN: Duration = Duration::from_secs(1);
+
+impl House {
+    /// Accepts agents on the listener until `stop` or the drain. `private` makes every socket this caller's.
+    ///
+    /// # Errors
+    /// When the listener has no local address.
+    pub async fn listen(
+        self: Arc<Self>,
+        listener: TcpListener,
+        private: Option<Caller>,
+        stop: CancellationToken,
+    ) -> io::Result<()> {
+        let address = listener.local_addr()?;
+        self.own.add(address);
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = stop.cancelled() => break,
+                () = self.draining.cancelled() => break,
+            };
+            match accepted {
+                Ok((socket, source)) => self.admit(socket, source, address, private.clone(), &stop),
+                Err(error) => {
+                    tracing::warn!(%error, "accepting failed");
+                    tokio::time::sleep(ACCEPT_RETRY_IN).await;
+                }
+            }
+        }
+        self.own.remove(address);
+        Ok(())
+    }
+
+    /// Stops accepting, lets running requests end, and cuts what is left at the deadline. True when nothing was cut.
+    pub async fn drain(&self, within: Duration) -> bool {
+        self.draining.cancel();
+        self.sockets.close();
+        tokio::time::timeout(within, self.sockets.wait()).await.is_ok()
+    }
+
+    fn admit(
+        self: &Arc<Self>,
+        socket: TcpStream,
+        source: SocketAddr,
+        listener: SocketAddr,
+        private: Option<Caller>,
+        stop: &CancellationToken,
+    ) {
+        let _ = socket.set_nodelay(true);
+        if self.sockets.len() >= self.snapshot().limits().sockets_max {
+            tokio::spawn(tokio::time::timeout(TURN_AWAY_IN, turn_away(Arc::clone(self), socket)));
+            return;
+        }
+        let cut = private.is_some().then(|| stop.clone());
+        let arrival = Arrival { source: source.ip().to_canonical(), listener, private };
+        let serving = front::serve(Arc::clone(self), socket, arrival);
+        self.sockets.spawn(async move {
+            match cut {
+                Some(cut) => cut.run_until_cancelled(serving).await,
+                None => Some(serving.await),
+            }
+        });
+    }
+}
+
+async fn turn_away(house: Arc<House>, mut socket: TcpStream) {
+    let refusal = Refusal::Overloaded { retry_in: Duration::from_secs(1) };
+    let known = Known { public_url: &house.public_url, ..Known::default() };
+    let bytes = on_the_wire(&answer(&refusal, &known), false);
+    let _ = socket.write_all(&bytes).await;
+    let _ = socket.shutdown().await;
+}
