@@ -54,7 +54,9 @@ impl Client {
         let path = data.join("admin.sock");
         match UnixStream::connect(&path).await {
             Ok(_) => Ok(Some(Self { path })),
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => Ok(None),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }

@@ -92,7 +92,8 @@ impl Desk {
             controls.settle_key_uses();
         }
         let listing = self.store.keys().map_err(failed)?;
-        let wanted = listing.found.into_iter().filter(|key| deployment.is_none_or(|name| name.as_str() == key.deployment));
+        let wanted =
+            listing.found.into_iter().filter(|key| deployment.is_none_or(|name| name.as_str() == key.deployment));
         let mut rows: Vec<KeyRow> = wanted
             .map(|key| KeyRow {
                 id: key.id,
@@ -135,8 +136,11 @@ impl Desk {
     /// [`DeskError::Store`].
     pub fn secrets(&self) -> Result<Vec<SecretRow>, DeskError> {
         let listing = self.store.secrets().map_err(failed)?;
-        let mut rows: Vec<SecretRow> =
-            listing.found.into_iter().map(|secret| SecretRow { id: secret.name, set_at: text(secret.set_at) }).collect();
+        let mut rows: Vec<SecretRow> = listing
+            .found
+            .into_iter()
+            .map(|secret| SecretRow { id: secret.name, set_at: text(secret.set_at) })
+            .collect();
         rows.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(rows)
     }

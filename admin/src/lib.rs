@@ -12,5 +12,5 @@ mod wire;
 pub use client::{Client, ClientError, Lent};
 pub use desk::{Controls, Desk, DeskError, PrivateListener};
 pub use listener::{Listener, serve_listener};
-pub use socket::serve_socket;
+pub use socket::{bind_socket, serve_socket};
 pub use wire::{ConfigStatus, ConnectionState, ConnectionStatus, DeploymentStatus, KeyRow, NewKey, SecretRow, Status};

@@ -52,7 +52,11 @@ async fn only_own_names(State(hosts): State<Arc<Vec<Host>>>, request: Request, n
     let named = request.headers().get(header::HOST).and_then(|value| value.to_str().ok());
     let named = named.and_then(|text| Authority::parse_with_default(text, 80).ok());
     if !named.is_some_and(|named| is_own(named.host(), &hosts)) {
-        return (StatusCode::MISDIRECTED_REQUEST, "This is postern's admin listener; it does not answer to that name.\n").into_response();
+        return (
+            StatusCode::MISDIRECTED_REQUEST,
+            "This is postern's admin listener; it does not answer to that name.\n",
+        )
+            .into_response();
     }
     let mut response = next.run(request).await;
     for (name, value) in pages::PROTECTION {
@@ -80,7 +84,8 @@ async fn readyz(State(parts): State<Listener>) -> Response {
 
 async fn connect(State(parts): State<Listener>, Path(name): Path<String>) -> Response {
     let status = parts.controls.status();
-    let known = ConnectionName::parse(&name).ok().filter(|name| status.connections.iter().any(|row| row.id == name.as_str()));
+    let known =
+        ConnectionName::parse(&name).ok().filter(|name| status.connections.iter().any(|row| row.id == name.as_str()));
     match known {
         Some(name) => Html(pages::connect(name.as_str())).into_response(),
         None => (StatusCode::NOT_FOUND, Html(pages::unknown())).into_response(),

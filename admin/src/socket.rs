@@ -22,20 +22,30 @@ use tokio::net::UnixListener;
 use crate::desk::{Desk, DeskError, PrivateListener};
 use crate::wire::{KeyRow, NewKey, SecretRow, Status};
 
-/// Serves the socket until `stop` ends. A socket file that a dead process left behind is replaced.
+/// Makes the socket. A file that a dead process left behind is replaced; the store's lock tells that none is alive.
 ///
 /// # Errors
 /// When the socket cannot be made.
-pub async fn serve_socket(path: &Path, desk: Desk, stop: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+pub fn bind_socket(path: &Path) -> io::Result<UnixListener> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     let listener = UnixListener::bind(path)?;
     std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
-    let served = axum::serve(listener, routes(desk)).with_graceful_shutdown(stop).await;
-    let _ = std::fs::remove_file(path);
-    served
+    Ok(listener)
+}
+
+/// Serves the socket until `stop` ends.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve_socket(
+    listener: UnixListener,
+    desk: Desk,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    axum::serve(listener, routes(desk)).with_graceful_shutdown(stop).await
 }
 
 fn routes(desk: Desk) -> Router {
@@ -88,7 +98,9 @@ fn name(text: &str) -> Result<DeploymentName, DeskError> {
 }
 
 /// The store waits for the disk: never on a worker that serves others.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T, DeskError> + Send + 'static) -> Result<T, DeskError> {
+async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, DeskError> + Send + 'static,
+) -> Result<T, DeskError> {
     tokio::task::spawn_blocking(work).await.map_err(|error| DeskError::Store(error.to_string()))?
 }
 
@@ -125,7 +137,8 @@ async fn set_secret(
     axum::extract::Path(name): axum::extract::Path<String>,
     value: Bytes,
 ) -> Result<StatusCode, DeskError> {
-    let value = String::from_utf8(value.to_vec()).map_err(|_| DeskError::Refused("the secret is not UTF-8 text".into()))?;
+    let value =
+        String::from_utf8(value.to_vec()).map_err(|_| DeskError::Refused("the secret is not UTF-8 text".into()))?;
     aside(move || desk.set_secret(&name, &SecretString::from(value))).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -147,7 +160,8 @@ async fn lend(State(desk): State<Desk>, Json(named): Json<Named>) -> Result<Resp
     let deployment = name(&named.deployment)?;
     let controls = desk.controls().ok_or_else(|| DeskError::NotFound("nothing is running".into()))?;
     let listener = controls.lend(&deployment).map_err(DeskError::Refused)?;
-    let line = serde_json::to_vec(&LentAt { address: listener.address }).map_err(|error| DeskError::Store(error.to_string()))?;
+    let line = serde_json::to_vec(&LentAt { address: listener.address })
+        .map_err(|error| DeskError::Store(error.to_string()))?;
     Ok(Response::new(Body::new(Held { line: Some(line.into()), _listener: listener })))
 }
 

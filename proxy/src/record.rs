@@ -85,13 +85,14 @@ pub struct Recorder {
 enum Message {
     Record(Box<Record>),
     Reopen,
+    Close,
 }
 
 /// Where records go; called again to reopen a rotated file.
 pub type OpenSink = Box<dyn FnMut() -> io::Result<Box<dyn Write + Send>> + Send>;
 
 impl Recorder {
-    /// Starts the writer's thread. It ends when the recorder is dropped and all records are written.
+    /// Starts the writer's thread. It ends when the recorder is closed or dropped.
     ///
     /// # Errors
     /// When the sink cannot be opened or the thread not be started.
@@ -106,6 +107,11 @@ impl Recorder {
     /// Opens the file anew, after it was rotated.
     pub fn reopen(&self) {
         let _ = self.sender.try_send(Message::Reopen);
+    }
+
+    /// Ends the writer once all that was handed over is written.
+    pub fn close(&self) {
+        let _ = self.sender.send(Message::Close);
     }
 
     /// Records dropped because the writer could not keep up.
@@ -170,6 +176,10 @@ fn write_all(receiver: &Receiver<Message>, mut sink: Box<dyn Write + Send>, mut 
                     Ok(anew) => sink = anew,
                     Err(error) => tracing::error!(%error, "the access log could not be reopened; the old file is kept"),
                 },
+                Message::Close => {
+                    report(sink.flush());
+                    return;
+                }
             }
             next = receiver.try_recv().ok();
         }

@@ -1,0 +1,74 @@
+//! `postern check`: everything that is wrong with a bindings file, secrets that cannot be read included. No network.
+
+use anyhow::{Result, bail};
+use model::Config;
+use serde_json::json;
+use vault::Sources;
+
+use super::print_json;
+use crate::arguments::{Check, Place};
+use crate::config_file::{ConfigError, load};
+use crate::settings::config_file;
+
+pub(crate) fn check(place: &Place, arguments: &Check) -> Result<()> {
+    let file = match &arguments.file {
+        Some(file) => file.clone(),
+        None => config_file(place)?,
+    };
+    let loaded = match load(&file) {
+        Ok(loaded) => loaded,
+        Err(ConfigError::Invalid(diagnostics)) => {
+            if arguments.output.json {
+                print_json(
+                    &json!({"file": file, "valid": false, "diagnostics": diagnostics.to_json(), "secrets": []}),
+                )?;
+            } else {
+                eprintln!("{diagnostics}");
+            }
+            bail!("{} is not valid", file.display());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let secrets = unreadable_secrets(&loaded.config);
+    let spotless = loaded.warnings.is_empty() && secrets.is_empty();
+    if arguments.output.json {
+        let rows: Vec<_> = secrets.iter().map(|(id, problem)| json!({"id": id, "problem": problem})).collect();
+        print_json(&json!({
+            "file": file, "valid": true, "diagnostics": loaded.warnings.to_json(), "secrets": rows,
+            "connections": loaded.config.connections.len(), "deployments": loaded.config.deployments.len(),
+            "bindings": loaded.config.policy.bindings().len(),
+        }))?;
+    } else {
+        if !loaded.warnings.is_empty() {
+            eprintln!("{}", loaded.warnings);
+        }
+        for (connection, problem) in &secrets {
+            eprintln!("warning: connection \"{connection}\" would have no credential: {problem}");
+        }
+        println!(
+            "{}: valid; {} connections, {} deployments, {} bindings",
+            file.display(),
+            loaded.config.connections.len(),
+            loaded.config.deployments.len(),
+            loaded.config.policy.bindings().len()
+        );
+    }
+    if arguments.strict && !spotless {
+        bail!("--strict: the warnings above count as errors");
+    }
+    Ok(())
+}
+
+/// Sealed secrets are not looked up: the store may be another machine's, or in use.
+fn unreadable_secrets(config: &Config) -> Vec<(String, String)> {
+    let sources = Sources {
+        environment: &|name| std::env::var(name).ok(),
+        sealed: &|_| Ok(Some(secrecy::SecretString::from("assumed"))),
+    };
+    let problems = config.connections.values().filter_map(|connection| {
+        let model::config::Auth::Bearer { token } = &connection.auth;
+        let error = sources.read(token).err()?;
+        Some((connection.name.to_string(), error.to_string()))
+    });
+    problems.collect()
+}
