@@ -1,7 +1,6 @@
 //! The life of an agent's socket: head after head, each CONNECT into its tunnel, everything else to hyper. It judges
 //! nothing itself.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use hyper::server::conn::http1;
@@ -78,7 +77,7 @@ where
     let door = Arc::new(door);
     let service = service_fn(|request| {
         let parts = (Arc::clone(house), Arc::clone(arrival), Arc::clone(&door), Arc::clone(&pulse));
-        async move { Ok::<_, Infallible>(Box::pin(exchange(parts.0, parts.1, parts.2, parts.3, request)).await?) }
+        Box::pin(exchange(parts.0, parts.1, parts.2, parts.3, request))
     });
     // The wire has judged each head; hyper's own bounds only have to be wider. Deadlines are the wire's too.
     let connection = http1::Builder::new()

@@ -154,9 +154,8 @@ impl Fields {
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => self.hosts += 1,
             14 if name.eq_ignore_ascii_case(b"content-length") => {
-                if self.length.replace(parse_length(value)?).is_some() {
-                    return Err(Malformed::Framing);
-                }
+                let repeated = self.length.replace(parse_length(value)?).is_some();
+                return if repeated { Err(Malformed::Framing) } else { Ok(()) };
             }
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
                 if self.chunked || self.coding.is_some() {

@@ -71,15 +71,11 @@ impl House {
             tokio::spawn(tokio::time::timeout(TURN_AWAY_IN, turn_away(Arc::clone(self), socket)));
             return;
         }
-        let cut = private.is_some().then(|| stop.clone());
+        // The sockets of a private listener end with it; those of a shared one end by themselves.
+        let cut = if private.is_some() { stop.clone() } else { CancellationToken::new() };
         let arrival = Arrival { source: source.ip().to_canonical(), listener, private };
         let serving = front::serve(Arc::clone(self), socket, arrival);
-        self.sockets.spawn(async move {
-            match cut {
-                Some(cut) => cut.run_until_cancelled(serving).await,
-                None => Some(serving.await),
-            }
-        });
+        self.sockets.spawn(async move { cut.run_until_cancelled(serving).await });
     }
 }
 
