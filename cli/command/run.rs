@@ -5,6 +5,9 @@ use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::ExitStatus;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use admin::{Client, Controls, Lent, PrivateListener};
 use anyhow::{Context, Result, anyhow, bail};
@@ -21,6 +24,8 @@ use crate::records::Sink;
 use crate::settings::{config_file, data_folder, master_key};
 use crate::trust::TrustAnchors;
 
+/// Time for sockets of a child that has ended.
+const DRAIN_IN: Duration = Duration::from_secs(1);
 /// Exit codes of a command that could not be started, as shells give them.
 const NOT_EXECUTABLE: i32 = 126;
 const NOT_FOUND: i32 = 127;
@@ -58,26 +63,33 @@ pub(crate) async fn run(place: &Place, arguments: &Run) -> Result<i32> {
     let name = arguments.command.first().map(|name| name.display().to_string()).unwrap_or_default();
     // Listened to before the child exists, so that no signal in between ends us without it.
     let signals = Signals::listen()?;
-    match command.spawn() {
-        Ok(child) => Ok(code(&signals.attend(child).await?)),
+    let code = match command.spawn() {
+        Ok(child) => code(&signals.attend(child).await?),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             eprintln!("postern: {name}: not found");
-            Ok(NOT_FOUND)
+            NOT_FOUND
         }
         Err(error) => {
             eprintln!("postern: {name}: {error}");
-            Ok(NOT_EXECUTABLE)
+            NOT_EXECUTABLE
         }
-    }
+    };
+    borrowed.give_back().await;
+    Ok(code)
 }
 
 /// A listener for the child: lent by the running process, or by a proxy inside this one.
 struct Borrowed {
     address: SocketAddr,
     ca_pem: String,
-    config: std::sync::Arc<Config>,
-    _lent: Option<Lent>,
-    _own: Option<PrivateListener>,
+    config: Arc<Config>,
+    keeper: Keeper,
+}
+
+/// What keeps the listener open.
+enum Keeper {
+    Running { _lent: Lent },
+    Here { own: PrivateListener, app: Arc<App>, writer: JoinHandle<()> },
 }
 
 impl Borrowed {
@@ -96,8 +108,7 @@ impl Borrowed {
             address: lent.address,
             ca_pem: client.ca_pem().await?,
             config: loaded.config.into(),
-            _lent: Some(lent),
-            _own: None,
+            keeper: Keeper::Running { _lent: lent },
         })
     }
 
@@ -111,10 +122,24 @@ impl Borrowed {
             public_url: "http://127.0.0.1:3129".into(),
             access_log,
         };
-        let (app, _) = App::open(settings)?;
-        tokio::spawn(std::sync::Arc::clone(app.house()).keep());
+        let (app, writer) = App::open(settings)?;
+        tokio::spawn(Arc::clone(app.house()).keep());
         let own = app.lend(deployment).map_err(|error| anyhow!("{error}"))?;
-        Ok(Self { address: own.address, ca_pem: app.ca_pem(), config: app.config(), _lent: None, _own: Some(own) })
+        Ok(Self {
+            address: own.address,
+            ca_pem: app.ca_pem(),
+            config: app.config(),
+            keeper: Keeper::Here { own, app, writer },
+        })
+    }
+
+    /// Closes the listener; the last access record is written when this returns.
+    async fn give_back(self) {
+        let Keeper::Here { own, app, writer } = self.keeper else { return };
+        drop(own);
+        app.house().drain(DRAIN_IN).await;
+        app.recorder().close();
+        let _ = tokio::task::spawn_blocking(move || writer.join()).await;
     }
 }
 

@@ -11,10 +11,10 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::House;
-use crate::answer::{Known, answer, on_the_wire};
+use crate::answer::{answer, on_the_wire};
 use crate::callers::Presence;
 use crate::dial::dial;
-use crate::exchange::{Arrival, recognise};
+use crate::exchange::{Arrival, Findings, recognise};
 use crate::record::{Kind, OpenRecord};
 use crate::snapshot::Snapshot;
 
@@ -63,10 +63,10 @@ struct Head {
 pub(crate) async fn open(house: &Arc<House>, arrival: &Arrival, head: &Bytes) -> Result<Opening, Refused> {
     let snapshot = house.snapshot();
     let mut record = house.recorder.open(Kind::Tunnel, arrival.source);
-    let mut destination = None;
+    let mut findings = Findings::default();
     let head = parse(head);
     let outcome = match &head {
-        Some(head) => decide(house, &snapshot, arrival, head, &mut record, &mut destination).await,
+        Some(head) => decide(house, &snapshot, arrival, head, &mut record, &mut findings).await,
         None => Err(Refusal::RequestMalformed(Malformed::Head)),
     };
     match outcome {
@@ -82,14 +82,8 @@ pub(crate) async fn open(house: &Arc<House>, arrival: &Arrival, head: &Bytes) ->
         Err(refusal) => {
             record.note_refusal(refusal.code());
             record.note_status(refusal.status());
-            let known = Known {
-                request_id: record.request_id(),
-                deployment: None,
-                destination: destination.as_ref(),
-                public_url: &house.public_url,
-            };
             let keep_open = refusal == Refusal::CallerUnknown && head.is_some_and(|head| head.http_1_1);
-            let bytes = on_the_wire(&answer(&refusal, &known), keep_open);
+            let bytes = on_the_wire(&answer(&refusal, &findings.known(&record, house)), keep_open);
             record.finish();
             Err(Refused { bytes, keep_open })
         }
@@ -107,14 +101,14 @@ async fn decide(
     arrival: &Arrival,
     head: &Head,
     record: &mut OpenRecord,
-    named: &mut Option<Destination>,
+    findings: &mut Findings,
 ) -> Result<Decision, Refusal> {
     record.note_request("CONNECT", "");
     let caller = recognise(house, snapshot, arrival, &head.headers)?;
-    record.note_caller(&caller);
+    record.note_caller(findings.caller.insert(caller.clone()));
     let authority = Authority::parse(&head.target).map_err(|_| Refusal::RequestMalformed(Malformed::Authority))?;
-    let destination = named.insert(Destination { scheme: Scheme::Https, authority: authority.clone() });
-    record.note_destination(destination);
+    let destination = Destination { scheme: Scheme::Https, authority: authority.clone() };
+    record.note_destination(findings.destination.insert(destination));
     check_host(&head.headers, &authority)?;
     let limits = snapshot.limits();
     let presence = house.callers.enter(caller, limits.deployment_sockets_max)?;

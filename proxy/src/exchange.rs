@@ -35,11 +35,23 @@ pub(crate) struct Arrival {
     pub(crate) private: Option<Caller>,
 }
 
-/// What the rooms found out, for the record and for the words of a refusal.
-#[derive(Default)]
-struct Findings {
-    caller: Option<Caller>,
-    destination: Option<Destination>,
+/// What the rooms found out, for the words of a refusal.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    pub(crate) caller: Option<Caller>,
+    pub(crate) destination: Option<Destination>,
+}
+
+impl Findings {
+    /// What is known of a request whose record is open.
+    pub(crate) fn known<'a>(&'a self, record: &'a OpenRecord, house: &'a House) -> Known<'a> {
+        Known {
+            request_id: record.request_id(),
+            deployment: self.caller.as_ref().map(Caller::deployment),
+            destination: self.destination.as_ref(),
+            public_url: &house.public_url,
+        }
+    }
 }
 
 /// Serves one request.
@@ -62,13 +74,7 @@ pub(crate) async fn exchange(
         Err(refusal) => {
             record.note_refusal(refusal.code());
             record.note_status(refusal.status());
-            let known = Known {
-                request_id: record.request_id(),
-                deployment: findings.caller.as_ref().map(Caller::deployment),
-                destination: findings.destination.as_ref(),
-                public_url: &house.public_url,
-            };
-            answer(&refusal, &known).map(|bytes| Reply::own(bytes, record, beat))
+            answer(&refusal, &findings.known(&record, &house)).map(|bytes| Reply::own(bytes, record, beat))
         }
     };
     if house.draining.is_cancelled() {

@@ -26,8 +26,6 @@ use crate::snapshot::Snapshot;
 
 /// The longest head of an answer, in bytes.
 const ANSWER_HEAD_BYTES_MAX: usize = 256 * 1024;
-/// The most fields in the head of an answer.
-const ANSWER_FIELDS_MAX: usize = 256;
 
 /// Sends the request and returns the answer with its body still streaming.
 ///
@@ -148,7 +146,6 @@ where
 {
     let (sender, connection) = http1::Builder::new()
         .max_header_size(ANSWER_HEAD_BYTES_MAX)
-        .max_headers(ANSWER_FIELDS_MAX)
         .handshake(TokioIo::new(io))
         .await
         .map_err(|_| Refusal::UpstreamUnreachable(Unreachable::Closed))?;

@@ -20,6 +20,9 @@ use crate::wire::{Front, Role, Wire};
 /// Room in hyper's buffer beside the longest head.
 const BUFFER_SLACK_BYTES: usize = 8 * 1024;
 
+/// The fields that hyper takes unless told otherwise.
+const HYPER_FIELDS_MAX: usize = 100;
+
 /// Serves one socket of the proxy's listener.
 pub(crate) async fn serve(house: Arc<House>, socket: TcpStream, arrival: Arrival) {
     let arrival = Arc::new(arrival);
@@ -80,12 +83,13 @@ where
         Box::pin(exchange(parts.0, parts.1, parts.2, parts.3, request))
     });
     // The wire has judged each head; hyper's own bounds only have to be wider. Deadlines are the wire's too.
-    let connection = http1::Builder::new()
-        .half_close(true)
-        .max_headers(limits.head_fields_max + 1)
-        .max_buf_size(limits.head_bytes_max + BUFFER_SLACK_BYTES)
-        .header_read_timeout(None)
-        .serve_connection(TokioIo::new(wire), service);
+    let mut builder = http1::Builder::new();
+    builder.half_close(true).max_buf_size(limits.head_bytes_max + BUFFER_SLACK_BYTES).header_read_timeout(None);
+    if limits.head_fields_max > HYPER_FIELDS_MAX {
+        // Beyond its own bound hyper parses on the heap.
+        builder.max_headers(limits.head_fields_max);
+    }
+    let connection = builder.serve_connection(TokioIo::new(wire), service);
     match connection.without_shutdown().await {
         Ok(parts) => {
             let mut wire = parts.io.into_inner();

@@ -1,8 +1,10 @@
 //! Accepts sockets from agents, within the limit on them, and drains them at the end. It looks at no byte.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use model::{Caller, Refusal};
@@ -46,6 +48,11 @@ impl House {
                     tokio::time::sleep(ACCEPT_RETRY_IN).await;
                 }
             }
+        }
+        // Sockets that the kernel has already accepted for us would be reset: they are served, and told to close.
+        let waiting = || poll_fn(|cx| Poll::Ready(listener.poll_accept(cx)));
+        while let Poll::Ready(Ok((socket, source))) = waiting().await {
+            self.admit(socket, source, address, private.clone(), &stop);
         }
         self.own.remove(address);
         Ok(())

@@ -14,7 +14,7 @@ use model::refusal::Malformed;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 use tokio_util::io::poll_read_buf;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::chunked::Chunks;
 use crate::head::{Framing, Search, Shape, judge};
@@ -89,7 +89,8 @@ pub(crate) struct Wire<IO> {
     role: Role,
     limits: Arc<Limits>,
     pulse: Arc<Pulse>,
-    draining: CancellationToken,
+    drain: Pin<Box<WaitForCancellationFutureOwned>>,
+    draining: bool,
     buffer: BytesMut,
     search: Search,
     phase: Phase,
@@ -137,7 +138,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
             role,
             limits,
             pulse: Arc::default(),
-            draining,
+            drain: Box::pin(draining.cancelled_owned()),
+            draining: false,
             buffer,
             search: Search::default(),
             phase: Phase::Head,
@@ -226,10 +228,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
         if let Some(began_at) = self.head_began_at {
             return self.reader.poll_until(began_at + self.limits.head_in, cx);
         }
-        if self.pulse.is_busy() {
+        // The drain wakes an idle socket; its silence then counts anew, for a request that is already on its way.
+        let drain_begins = !self.draining && self.drain.as_mut().poll(cx).is_ready();
+        self.draining |= drain_begins;
+        if drain_begins || self.pulse.is_busy() {
             self.reader.rest();
         }
-        let idle_in = match (self.draining.is_cancelled(), self.served) {
+        let idle_in = match (self.draining, self.served) {
             (true, _) => DRAIN_IDLE_IN.min(self.limits.idle_in),
             (false, true) => self.limits.idle_in,
             (false, false) => self.limits.first_request_in,
@@ -513,6 +518,26 @@ mod tests {
         let error = stalled.read(&mut [0; 16]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert_eq!(began_at.elapsed().as_secs(), limits.body_stall_in.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_drain_ends_an_idle_socket_after_a_moment() {
+        let (mut agent, io) = duplex(1024);
+        let draining = CancellationToken::new();
+        let mut wire = Wire::new(io, Role::Inside, Arc::new(Limits::default()), draining.clone());
+        agent.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        read(&mut wire).await;
+        let began_at = Instant::now();
+        let ended = async {
+            tokio::time::sleep(Duration::from_secs(100)).await;
+            draining.cancel();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            rest = read(&mut wire) => assert_eq!(rest, ""),
+            () = ended => {}
+        }
+        assert_eq!(began_at.elapsed().as_secs(), 101);
     }
 
     #[tokio::test(start_paused = true)]
