@@ -6,6 +6,11 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior,
 /// Called first thing in `main`, before any secret is read.
 pub(crate) fn harden() {
     std::panic::set_hook(Box::new(|panic| {
+        // `postern … | head`: the reader has seen enough. `println!` knows no better way to say so.
+        let message = panic.payload_as_str().unwrap_or_default();
+        if message.starts_with("failed printing to stdout") {
+            std::process::exit(0);
+        }
         // The payload may quote what it choked on; the place is enough to find the bug.
         match panic.location() {
             Some(place) => eprintln!("postern: a bug at {place}"),

@@ -40,7 +40,8 @@ fn main() -> ExitCode {
 /// Talk goes to standard error: all of it while serving, only warnings from the other commands.
 fn tell(serving: bool) {
     let default = if serving { "info" } else { "warn" };
-    let filter = EnvFilter::try_from_env("POSTERN_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let named = EnvFilter::try_from_env("POSTERN_LOG").or_else(|_| EnvFilter::try_from_default_env());
+    let filter = named.unwrap_or_else(|_| EnvFilter::new(default));
     let talk = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     talk.with_ansi(std::io::stderr().is_terminal()).init();
 }

@@ -1,6 +1,5 @@
 //! `postern completions`, `man` and `schema`: texts made from the program's own definitions.
 
-use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -11,7 +10,9 @@ use crate::arguments::Arguments;
 
 /// Prints a completion script.
 pub(crate) fn completions(shell: Shell) {
-    clap_complete::generate(shell, &mut Arguments::command(), "postern", &mut std::io::stdout());
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "postern", &mut script);
+    print!("{}", String::from_utf8_lossy(&script));
 }
 
 /// Prints the manual page, or writes all of them.
@@ -21,7 +22,7 @@ pub(crate) fn man(folder: Option<&Path>) -> Result<()> {
         None => {
             let mut page = Vec::new();
             clap_mangen::Man::new(command).render(&mut page)?;
-            std::io::stdout().write_all(&page)?;
+            print!("{}", String::from_utf8_lossy(&page));
         }
         Some(folder) => {
             std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;

@@ -104,11 +104,14 @@ async fn decide(
     findings: &mut Findings,
 ) -> Result<Decision, Refusal> {
     record.note_request("CONNECT", "");
+    let authority = Authority::parse(&head.target).map_err(|_| Refusal::RequestMalformed(Malformed::Authority));
+    if let Ok(authority) = &authority {
+        let destination = Destination { scheme: Scheme::Https, authority: authority.clone() };
+        record.note_destination(findings.destination.insert(destination));
+    }
     let caller = recognise(house, snapshot, arrival, &head.headers)?;
     record.note_caller(findings.caller.insert(caller.clone()));
-    let authority = Authority::parse(&head.target).map_err(|_| Refusal::RequestMalformed(Malformed::Authority))?;
-    let destination = Destination { scheme: Scheme::Https, authority: authority.clone() };
-    record.note_destination(findings.destination.insert(destination));
+    let authority = authority?;
     check_host(&head.headers, &authority)?;
     let limits = snapshot.limits();
     let presence = house.callers.enter(caller, limits.deployment_sockets_max)?;

@@ -20,6 +20,7 @@ use crate::fields;
 use crate::forward::forward;
 use crate::identify::login;
 use crate::inject::{inject, pass};
+use crate::interim::pass_interim;
 use crate::record::{Kind, OpenRecord};
 use crate::snapshot::Snapshot;
 use crate::wire::{Pulse, REFUSED_METHOD};
@@ -66,6 +67,7 @@ pub(crate) async fn exchange(
     let mut record = house.recorder.open(Kind::Request, arrival.source);
     let mut findings = Findings::default();
     let outcome = corridor(&house, &arrival, &door, &pulse, request, &mut record, &mut findings).await;
+    pulse.end_interim();
     let mut response = match outcome {
         Ok(response) => {
             record.note_status(response.status().as_u16());
@@ -88,13 +90,17 @@ async fn corridor(
     house: &House,
     arrival: &Arrival,
     door: &Door,
-    pulse: &Pulse,
+    pulse: &Arc<Pulse>,
     request: Request<Incoming>,
     record: &mut OpenRecord,
     findings: &mut Findings,
 ) -> Result<Response<Download>, Refusal> {
     let snapshot = house.snapshot();
-    let (parts, incoming) = request.into_parts();
+    let (mut parts, incoming) = request.into_parts();
+    if let Door::Tunnel { caller, destination } = door {
+        record.note_caller(findings.caller.insert(caller.clone()));
+        record.note_destination(findings.destination.insert(destination.clone()));
+    }
     if parts.method.as_str() == REFUSED_METHOD {
         return Err(Refusal::RequestMalformed(pulse.take_refused().unwrap_or(Malformed::Head)));
     }
@@ -110,6 +116,7 @@ async fn corridor(
         return Err(Refusal::DestinationForbidden);
     }
 
+    pass_interim(&mut parts, pulse, &house.via);
     let (upload, progress) = Upload::new(incoming, record.uploaded());
     if snapshot.config().policy.route(caller.deployment(), &destination.authority) == Route::Tunnel {
         let passed = pass(parts, upload, caller.deployment(), &destination, &house.via)?;

@@ -17,6 +17,7 @@ mod head;
 mod identify;
 mod inject;
 mod intercept;
+mod interim;
 mod listen;
 mod pool;
 mod rates;

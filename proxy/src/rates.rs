@@ -31,13 +31,15 @@ impl Rates {
             let limiter = kept.map_or_else(|| limiter(rate).into(), |bucket| Arc::clone(&bucket.limiter));
             (binding.id.clone(), Bucket { rate, limiter })
         });
-        let per_second = NonZeroU32::new(config.limits.unbound_mints_per_second).unwrap_or(NonZeroU32::MIN);
-        let mint_rate = Rate { per_second, burst: per_second };
-        let mints = config.deployments.keys().map(|name| (name.clone(), Arc::new(limiter(mint_rate))));
+        let mint_rate =
+            NonZeroU32::new(config.limits.unbound_mints_per_second).map(|each| Rate { per_second: each, burst: each });
+        let mints = mint_rate
+            .into_iter()
+            .flat_map(|rate| config.deployments.keys().map(move |name| (name.clone(), Arc::new(limiter(rate)))));
         Self { buckets: buckets.collect(), mints: mints.collect() }
     }
 
-    /// Whether the deployment may have another certificate minted for a name that is not bound.
+    /// Whether the deployment may have another certificate minted for a name that is not bound; a rate of 0 allows none.
     pub(crate) fn admit_mint(&self, deployment: &DeploymentName) -> bool {
         self.mints.get(deployment).is_some_and(|limiter| limiter.check().is_ok())
     }

@@ -4,8 +4,8 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -23,6 +23,8 @@ use crate::head::{Framing, Search, Shape, judge};
 pub(crate) const REFUSED_METHOD: &str = "POSTERN-REFUSED";
 const REFUSED_HEAD: &[u8] = b"POSTERN-REFUSED / HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
 
+/// Interim answers that wait to be sent, in bytes; more are dropped, which a client never notices.
+const INTERIM_BYTES_MAX: usize = 64 * 1024;
 /// Bytes asked for in one read of a head.
 const HEAD_READ_BYTES: usize = 4 * 1024;
 /// While draining, the time a socket may stay silent: long enough for a request that is already on its way.
@@ -42,12 +44,42 @@ pub(crate) enum Role {
 pub(crate) struct Pulse {
     exchanges: AtomicU32,
     refused: Mutex<Option<Malformed>>,
+    interim: Mutex<Interim>,
+}
+
+/// Interim answers (RFC 9110 §15.2) that hyper's server has no way to send.
+#[derive(Debug, Default)]
+struct Interim {
+    bytes: BytesMut,
+    waker: Option<Waker>,
 }
 
 impl Pulse {
     /// Why the marked head was refused; `None` when the agent sent the mark itself.
     pub(crate) fn take_refused(&self) -> Option<Malformed> {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner).take()
+        lock(&self.refused).take()
+    }
+
+    /// Has an interim answer sent before the final one.
+    pub(crate) fn send_interim(&self, head: &[u8]) {
+        let mut interim = lock(&self.interim);
+        if interim.bytes.len() + head.len() <= INTERIM_BYTES_MAX {
+            interim.bytes.extend_from_slice(head);
+        }
+        if let Some(waker) = interim.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// The final answer begins: an interim one that was not sent in time is not sent at all.
+    pub(crate) fn end_interim(&self) {
+        lock(&self.interim).bytes.clear();
+    }
+
+    fn take_interim(&self, cx: &Context<'_>) -> BytesMut {
+        let mut interim = lock(&self.interim);
+        interim.waker = Some(cx.waker().clone());
+        std::mem::take(&mut interim.bytes)
     }
 
     /// Notes an exchange until the returned value is dropped: silence is then the destination's, not the agent's.
@@ -59,6 +91,10 @@ impl Pulse {
     fn is_busy(&self) -> bool {
         self.exchanges.load(Ordering::Relaxed) > 0
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// An exchange in progress.
@@ -96,6 +132,7 @@ pub(crate) struct Wire<IO> {
     phase: Phase,
     served: bool,
     head_began_at: Option<Instant>,
+    interim: BytesMut,
     reader: Watch,
     writer: Watch,
 }
@@ -145,6 +182,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
             phase: Phase::Head,
             served: false,
             head_began_at: None,
+            interim: BytesMut::new(),
             reader: Watch::default(),
             writer: Watch::default(),
         }
@@ -217,7 +255,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
             Ok((bytes, Shape { connect: true, .. })) if self.role == Role::Door => Phase::Connect(bytes),
             Ok((bytes, shape)) => Phase::Release { bytes, then: shape.framing },
             Err(malformed) => {
-                *self.pulse.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(malformed);
+                *lock(&self.pulse.refused) = Some(malformed);
                 Phase::Refused(REFUSED_HEAD)
             }
         }
@@ -371,8 +409,21 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
     }
 }
 
+impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
+    /// An interim answer that was begun is ended before anything else is written.
+    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.interim.is_empty() {
+            let written = Pin::new(&mut self.io).poll_write(cx, &self.interim);
+            let bytes = ready!(self.poll_written(cx, written))?;
+            self.interim.advance(bytes);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<IO> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_interim(cx))?;
         let written = Pin::new(&mut self.io).poll_write(cx, bytes);
         self.poll_written(cx, written)
     }
@@ -382,6 +433,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<IO> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_interim(cx))?;
         let written = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
         self.poll_written(cx, written)
     }
@@ -390,7 +442,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<IO> {
         self.io.is_write_vectored()
     }
 
+    /// hyper flushes when it has handed over all it has: the one moment at which an interim answer splits no other.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.interim.is_empty() && self.pulse.is_busy() {
+            self.interim = self.pulse.take_interim(cx);
+        }
+        ready!(self.poll_interim(cx))?;
         let flushed = Pin::new(&mut self.io).poll_flush(cx);
         self.poll_written(cx, flushed)
     }
