@@ -80,8 +80,7 @@ pub(crate) async fn open(house: &Arc<House>, arrival: &Arrival, head: &Bytes) ->
             Ok(Opening::Relay { presence, upstream, record })
         }
         Err(refusal) => {
-            record.note_refusal(refusal.code());
-            record.note_status(refusal.status());
+            record.note_refusal(&refusal);
             let keep_open = refusal == Refusal::CallerUnknown && head.is_some_and(|head| head.http_1_1);
             let bytes = on_the_wire(&answer(&refusal, &findings.known(&record, house)), keep_open);
             record.finish();

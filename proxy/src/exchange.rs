@@ -74,8 +74,7 @@ pub(crate) async fn exchange(
             response.map(|download| Reply::carried(download, record, beat))
         }
         Err(refusal) => {
-            record.note_refusal(refusal.code());
-            record.note_status(refusal.status());
+            record.note_refusal(&refusal);
             answer(&refusal, &findings.known(&record, &house)).map(|bytes| Reply::own(bytes, record, beat))
         }
     };

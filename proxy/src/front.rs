@@ -34,8 +34,7 @@ pub(crate) async fn serve(house: Arc<House>, socket: TcpStream, arrival: Arrival
                 Ok(opening) => return Box::pin(tunnel(house, arrival, opening, wire)).await,
                 Err(Refused { bytes, keep_open }) => {
                     if wire.write_all(&bytes).await.is_err() || !keep_open {
-                        let _ = wire.shutdown().await;
-                        return;
+                        return wire.end().await;
                     }
                 }
             },
@@ -92,11 +91,11 @@ where
     let connection = builder.serve_connection(TokioIo::new(wire), service);
     match connection.without_shutdown().await {
         Ok(parts) => {
-            let mut wire = parts.io.into_inner();
+            let wire = parts.io.into_inner();
             if wire.awaits_connect() {
                 return Some(wire);
             }
-            let _ = wire.shutdown().await;
+            wire.end().await;
         }
         Err(error) => tracing::debug!(%error, "an agent's socket ended"),
     }

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -13,14 +13,18 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::House;
-use crate::answer::{Known, answer, on_the_wire};
-use crate::exchange::Arrival;
+use crate::answer::{answer, on_the_wire};
+use crate::exchange::{Arrival, Findings};
 use crate::front;
+use crate::record::Kind;
+use crate::wire::linger;
 
 /// Pause after a failed accept: out of file descriptors, most likely, which only time mends.
 const ACCEPT_RETRY_IN: Duration = Duration::from_millis(50);
 /// Time for the answer to a socket that is one too many.
-const TURN_AWAY_IN: Duration = Duration::from_secs(1);
+const TURN_AWAY_IN: Duration = Duration::from_secs(2);
+/// When a socket that was one too many may be tried again.
+const OVERLOAD_RETRY_IN: Duration = Duration::from_secs(1);
 
 impl House {
     /// Accepts agents on the listener until `stop` or the drain. `private` makes every socket this caller's.
@@ -75,7 +79,7 @@ impl House {
     ) {
         let _ = socket.set_nodelay(true);
         if self.sockets.len() >= self.snapshot().limits().sockets_max {
-            tokio::spawn(tokio::time::timeout(TURN_AWAY_IN, turn_away(Arc::clone(self), socket)));
+            tokio::spawn(tokio::time::timeout(TURN_AWAY_IN, turn_away(Arc::clone(self), socket, source.ip())));
             return;
         }
         // The sockets of a private listener end with it; those of a shared one end by themselves.
@@ -86,10 +90,13 @@ impl House {
     }
 }
 
-async fn turn_away(house: Arc<House>, mut socket: TcpStream) {
-    let refusal = Refusal::Overloaded { retry_in: Duration::from_secs(1) };
-    let known = Known { public_url: &house.public_url, ..Known::default() };
-    let bytes = on_the_wire(&answer(&refusal, &known), false);
-    let _ = socket.write_all(&bytes).await;
-    let _ = socket.shutdown().await;
+async fn turn_away(house: Arc<House>, mut socket: TcpStream, source: IpAddr) {
+    let refusal = Refusal::Overloaded { retry_in: OVERLOAD_RETRY_IN };
+    let mut record = house.recorder.open(Kind::Tunnel, source.to_canonical());
+    record.note_refusal(&refusal);
+    let bytes = on_the_wire(&answer(&refusal, &Findings::default().known(&record, &house)), false);
+    if socket.write_all(&bytes).await.is_ok() && socket.shutdown().await.is_ok() {
+        record.finish();
+        linger(&mut socket).await;
+    }
 }

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use model::{Caller, ConnectionName, DeploymentName, Destination};
+use model::{Caller, ConnectionName, DeploymentName, Destination, Refusal};
 use serde::{Serialize, Serializer};
 
 /// Records that wait for the writer; beyond that they are counted and dropped rather than slowing a request.
@@ -239,8 +239,9 @@ impl OpenRecord {
         });
     }
 
-    pub(crate) fn note_refusal(&mut self, code: &'static str) {
-        self.edit(|record| record.error = Some(code));
+    pub(crate) fn note_refusal(&mut self, refusal: &Refusal) {
+        self.edit(|record| record.error = Some(refusal.code()));
+        self.note_status(refusal.status());
     }
 
     pub(crate) fn note_status(&mut self, status: u16) {

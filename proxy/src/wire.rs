@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use model::Limits;
 use model::refusal::Malformed;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep};
 use tokio_util::io::poll_read_buf;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -25,6 +25,10 @@ const REFUSED_HEAD: &[u8] = b"POSTERN-REFUSED / HTTP/1.1\r\nhost: refused\r\ncon
 
 /// Interim answers that wait to be sent, in bytes; more are dropped, which a client never notices.
 const INTERIM_BYTES_MAX: usize = 64 * 1024;
+/// What is still read of a socket that was ended, in bytes.
+const LINGER_BYTES_MAX: u64 = 1024 * 1024;
+/// How long a socket that was ended is still read.
+const LINGER_IN: Duration = Duration::from_secs(1);
 /// Bytes asked for in one read of a head.
 const HEAD_READ_BYTES: usize = 4 * 1024;
 /// While draining, the time a socket may stay silent: long enough for a request that is already on its way.
@@ -190,6 +194,15 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
 
     pub(crate) fn pulse(&self) -> &Arc<Pulse> {
         &self.pulse
+    }
+
+    /// Ends the socket in an orderly way: what the agent is still sending is read and thrown away for a moment, because
+    /// closing over unread bytes resets the connection and takes the answer with it (RFC 9112 §9.6).
+    pub(crate) async fn end(mut self) {
+        let over = matches!(self.phase, Phase::Ended);
+        if self.shutdown().await.is_ok() && !over {
+            linger(&mut self.io).await;
+        }
     }
 
     /// The socket and what was read ahead of it.
@@ -458,6 +471,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<IO> {
     }
 }
 
+/// Reads and throws away what still comes, within bounds.
+pub(crate) async fn linger(io: &mut (impl AsyncRead + Unpin)) {
+    let mut bytes = io.take(LINGER_BYTES_MAX);
+    let _ = tokio::time::timeout(LINGER_IN, tokio::io::copy(&mut bytes, &mut tokio::io::sink())).await;
+}
+
 /// Measures one direction's silence. The timer is armed rarely: when it fires early, it is set to the rest.
 #[derive(Debug, Default)]
 struct Watch {
@@ -497,7 +516,7 @@ impl Watch {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::io::{DuplexStream, duplex};
 
     use super::*;
 
