@@ -113,6 +113,7 @@ impl App {
             recorder: Arc::clone(&recorder),
             own: Arc::clone(&own),
             public_url: settings.public_url.clone(),
+            ca_pem: root.certificate_pem(),
             mark: format!("{:08x}", run >> 32),
         })?;
         let current = Current {

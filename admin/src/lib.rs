@@ -5,6 +5,7 @@
 mod client;
 mod desk;
 mod listener;
+mod metrics;
 mod pages;
 mod socket;
 mod wire;

@@ -14,7 +14,7 @@ use model::{Authority, ConnectionName, Host};
 use tokio::net::TcpListener;
 
 use crate::desk::Controls;
-use crate::pages;
+use crate::{metrics, pages};
 
 /// What the listener needs.
 #[derive(Clone)]
@@ -41,6 +41,7 @@ pub async fn serve_listener(
     let routes = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
         .route("/connect/{name}", get(connect))
         .with_state(parts)
         .layer(from_fn_with_state(guard, only_own_names));
@@ -80,6 +81,13 @@ async fn readyz(State(parts): State<Listener>) -> Response {
     }
     let why = if status.draining { "draining\n" } else { "not ready\n" };
     (StatusCode::SERVICE_UNAVAILABLE, why).into_response()
+}
+
+async fn metrics(State(parts): State<Listener>) -> Response {
+    match metrics::text(&parts.controls.status()) {
+        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
 }
 
 async fn connect(State(parts): State<Listener>, Path(name): Path<String>) -> Response {

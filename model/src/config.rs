@@ -19,6 +19,8 @@ use crate::policy::Policy;
 /// One consistent reading of the configuration. A request sees exactly one.
 #[derive(Debug, Default)]
 pub struct Config {
+    /// Every integration of the file by name.
+    pub integrations: BTreeMap<IntegrationName, Arc<Integration>>,
     /// Every connection by name, bound or not.
     pub connections: BTreeMap<ConnectionName, Arc<Connection>>,
     /// Every deployment by name.
@@ -31,6 +33,58 @@ pub struct Config {
     pub upstream: Upstream,
     /// Bounds on sockets, messages and time.
     pub limits: Limits,
+}
+
+/// A provider's definition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Integration {
+    /// The integration's name.
+    pub name: IntegrationName,
+    /// The hosts of its API.
+    pub hosts: Vec<HostPattern>,
+    /// Where a browser is sent to authorise an account (RFC 6749 §3.1); always `https://`, like the other endpoints.
+    pub authorization_url: Option<String>,
+    /// Where tokens are issued and refreshed (RFC 6749 §3.2).
+    pub token_url: Option<String>,
+    /// Where tokens are revoked (RFC 7009).
+    pub revocation_url: Option<String>,
+    /// Where the name of an authorised account is found.
+    pub account: Option<AccountSource>,
+    /// How the client presents its own id and secret at the token endpoint.
+    pub client_auth: ClientAuth,
+    /// The format of requests to the token endpoint.
+    pub token_request: TokenRequest,
+    /// The scopes that are asked for where a connection names none.
+    pub scopes: Vec<String>,
+}
+
+/// Where the name of an authorised account is found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountSource {
+    /// The URL that describes the account.
+    pub url: String,
+    /// The field of its JSON answer, or a JSON pointer (RFC 6901).
+    pub field: String,
+}
+
+/// How a client presents its id and secret (RFC 6749 §2.3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ClientAuth {
+    /// In the `Authorization` field.
+    #[default]
+    Basic,
+    /// In the body.
+    Post,
+}
+
+/// The format of requests to a token endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TokenRequest {
+    /// `application/x-www-form-urlencoded`, as RFC 6749 has it.
+    #[default]
+    Form,
+    /// `application/json`, as some providers have it.
+    Json,
 }
 
 /// One authorised account: what is put on a request, and where its secret comes from.

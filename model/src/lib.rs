@@ -5,6 +5,7 @@
 pub mod address;
 pub mod authority;
 pub mod config;
+pub mod file;
 pub mod identity;
 pub mod limits;
 pub mod name;

@@ -15,6 +15,7 @@ use crate::answer::{answer, on_the_wire};
 use crate::callers::Presence;
 use crate::dial::dial;
 use crate::exchange::{Arrival, Findings, recognise};
+use crate::internal::is_internal;
 use crate::record::{Kind, OpenRecord};
 use crate::snapshot::Snapshot;
 
@@ -114,6 +115,9 @@ async fn decide(
     check_host(&head.headers, &authority)?;
     let limits = snapshot.limits();
     let presence = house.callers.enter(caller, limits.deployment_sockets_max)?;
+    if is_internal(&authority) {
+        return Ok(Decision::Intercept { presence, authority, bound: true });
+    }
     match snapshot.config().policy.route(presence.caller().deployment(), &authority) {
         Route::Intercept { bound } => Ok(Decision::Intercept { presence, authority, bound }),
         Route::Tunnel => {

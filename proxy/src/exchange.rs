@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, request};
 use hyper::body::Incoming;
@@ -21,6 +22,7 @@ use crate::forward::forward;
 use crate::identify::login;
 use crate::inject::{inject, pass};
 use crate::interim::pass_interim;
+use crate::internal::{self, is_internal};
 use crate::record::{Kind, OpenRecord};
 use crate::snapshot::Snapshot;
 use crate::wire::{Pulse, REFUSED_METHOD};
@@ -34,6 +36,14 @@ pub(crate) struct Arrival {
     pub(crate) listener: SocketAddr,
     /// The caller, where the listener was made for one child process.
     pub(crate) private: Option<Caller>,
+}
+
+/// What a walk through the corridor ends with.
+enum Found {
+    /// The destination's answer.
+    Carried(Response<Download>),
+    /// An answer of the proxy's own host.
+    Own(Response<Bytes>),
 }
 
 /// What the rooms found out, for the words of a refusal.
@@ -69,9 +79,13 @@ pub(crate) async fn exchange(
     let outcome = corridor(&house, &arrival, &door, &pulse, request, &mut record, &mut findings).await;
     pulse.end_interim();
     let mut response = match outcome {
-        Ok(response) => {
+        Ok(Found::Carried(response)) => {
             record.note_status(response.status().as_u16());
             response.map(|download| Reply::carried(download, record, beat))
+        }
+        Ok(Found::Own(response)) => {
+            record.note_status(response.status().as_u16());
+            response.map(|bytes| Reply::own(bytes, record, beat))
         }
         Err(refusal) => {
             record.note_refusal(&refusal);
@@ -93,7 +107,7 @@ async fn corridor(
     request: Request<Incoming>,
     record: &mut OpenRecord,
     findings: &mut Findings,
-) -> Result<Response<Download>, Refusal> {
+) -> Result<Found, Refusal> {
     let snapshot = house.snapshot();
     let (mut parts, incoming) = request.into_parts();
     if let Door::Tunnel { caller, destination } = door {
@@ -111,6 +125,9 @@ async fn corridor(
     let destination = destination(door, &parts)?;
     record.note_destination(findings.destination.insert(destination.clone()));
     check_loop(house, &parts.headers)?;
+    if is_internal(&destination.authority) {
+        return Ok(Found::Own(internal::answer(&parts.method, parts.uri.path(), &caller, &house.ca_pem)));
+    }
     if forbids_literal(&destination, snapshot.upstream(), &house.own) {
         return Err(Refusal::DestinationForbidden);
     }
@@ -119,13 +136,13 @@ async fn corridor(
     let (upload, progress) = Upload::new(incoming, record.uploaded());
     if snapshot.config().policy.route(caller.deployment(), &destination.authority) == Route::Tunnel {
         let passed = pass(parts, upload, caller.deployment(), &destination, &house.via)?;
-        return forward(house, &snapshot, passed, progress).await;
+        return forward(house, &snapshot, passed, progress).await.map(Found::Carried);
     }
     let grant = authorize(&snapshot, &caller, destination, &parts)?;
     record.note_binding(&grant.binding().id, &grant.binding().connection.name);
     let credential = house.vault.credential(&grant).map_err(|reason| unavailable(&grant, &reason))?;
     let authenticated = inject(parts, upload, &grant, &credential, &house.via)?;
-    forward(house, &snapshot, authenticated, progress).await
+    forward(house, &snapshot, authenticated, progress).await.map(Found::Carried)
 }
 
 /// A tunnel's caller is settled; at the open door each request brings its own login.

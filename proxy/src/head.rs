@@ -1,8 +1,8 @@
 //! The strict reading of a request head (RFC 9112 §2–§6), done before hyper sees a byte of it. It decides where the
 //! message ends, or refuses; it builds no request and repairs nothing.
 
-use model::Limits;
 use model::refusal::Malformed;
+use model::{Authority, Limits};
 
 /// Empty lines tolerated before a request line (RFC 9112 §2.2), in bytes.
 const LEADING_EMPTY_BYTES_MAX: usize = 8;
@@ -111,7 +111,7 @@ impl<'a> StartLine<'a> {
         if method.is_empty() || !method.iter().all(is_token) || target.is_empty() {
             return Err(Malformed::Head);
         }
-        if !target.iter().all(u8::is_ascii_graphic) || !is_target(method, target) {
+        if !has_target_characters(target) || !is_target(method, target) {
             return Err(Malformed::Authority);
         }
         Ok(Self { method, http_1_1 })
@@ -127,12 +127,30 @@ fn is_target(method: &[u8], target: &[u8]) -> bool {
     match target {
         [b'/', ..] => true,
         b"*" => method == b"OPTIONS",
-        _ => {
-            let scheme_is =
-                |scheme: &[u8]| target.len() > scheme.len() && target[..scheme.len()].eq_ignore_ascii_case(scheme);
-            scheme_is(b"http://") || scheme_is(b"https://")
-        }
+        _ => after_scheme(target).is_some_and(names_authority),
     }
+}
+
+/// What no URI holds unescaped (RFC 3986 §2), as far as hyper refuses it too: it would in words of its own.
+fn has_target_characters(target: &[u8]) -> bool {
+    let query_at = target.iter().position(|byte| *byte == b'?').unwrap_or(target.len());
+    let (path, query) = target.split_at(query_at);
+    let plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'<' | b'>');
+    path.iter().all(|byte| plain(byte) && *byte != b'`') && query.iter().all(|byte| plain(byte) && *byte != b'"')
+}
+
+fn after_scheme(target: &[u8]) -> Option<&[u8]> {
+    [&b"http://"[..], b"https://"].into_iter().find_map(|scheme| {
+        let (start, rest) = target.split_at_checked(scheme.len())?;
+        start.eq_ignore_ascii_case(scheme).then_some(rest)
+    })
+}
+
+/// Which authority exactly is judged where it is used; here, that there is one.
+fn names_authority(rest: &[u8]) -> bool {
+    let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(rest.len());
+    let text = std::str::from_utf8(&rest[..end]);
+    text.is_ok_and(|text| Authority::parse_with_default(text, 1).is_ok())
 }
 
 #[derive(Default)]
@@ -319,6 +337,12 @@ mod tests {
             ("GET * HTTP/1.1", false),
             ("GET b.test:80 HTTP/1.1", false),
             ("GET ftp://a/ HTTP/1.1", false),
+            ("GET http:///x HTTP/1.1", false),
+            ("GET http://[::1 HTTP/1.1", false),
+            ("GET http://u:p@a/ HTTP/1.1", false),
+            ("GET /a<b HTTP/1.1", false),
+            ("GET /?a\"b HTTP/1.1", false),
+            ("GET /a\"b^{c}|?`d HTTP/1.1", true),
             ("GET /\u{e4} HTTP/1.1", false),
         ] {
             assert_eq!(shape(&format!("{line}\r\nHost: a\r\n\r\n")).is_ok(), good, "{line}");

@@ -18,6 +18,7 @@ mod identify;
 mod inject;
 mod intercept;
 mod interim;
+mod internal;
 mod listen;
 mod pool;
 mod rates;
@@ -69,6 +70,8 @@ pub struct Furnishing {
     pub own: Arc<OwnListeners>,
     /// Where connect pages live, without a trailing slash.
     pub public_url: String,
+    /// The CA certificate that agents must trust, as PEM.
+    pub ca_pem: String,
     /// Tells this process from others in `Via`: letters and digits.
     pub mark: String,
 }
@@ -82,6 +85,7 @@ pub struct House {
     recorder: Arc<Recorder>,
     own: Arc<OwnListeners>,
     public_url: String,
+    ca_pem: String,
     pseudonym: String,
     via: HeaderValue,
     pool: Arc<Pool>,
@@ -97,7 +101,7 @@ impl House {
     /// # Errors
     /// When the mark is not fit for a header field.
     pub fn new(furnishing: Furnishing) -> Result<Arc<Self>, http::Error> {
-        let Furnishing { snapshot, vault, minter, recorder, own, public_url, mark } = furnishing;
+        let Furnishing { snapshot, vault, minter, recorder, own, public_url, ca_pem, mark } = furnishing;
         let pseudonym = format!("postern-{mark}");
         let via = HeaderValue::try_from(format!("1.1 {pseudonym}"))?;
         Ok(Arc::new(Self {
@@ -107,6 +111,7 @@ impl House {
             recorder,
             own,
             public_url,
+            ca_pem,
             pseudonym,
             via,
             pool: Arc::default(),

@@ -1,0 +1,103 @@
+//! No mistake makes the reader tell a secret: every small corruption of files that hold one is read, and everything that
+//! is said about it is searched.
+
+use super::super::{FILE_BYTES_MAX, read};
+
+const SECRET: &str = "sk-live-Zq7Xw9Kv";
+/// A piece of it is bad enough.
+const PIECE_CHARS: usize = 7;
+
+const FILES: &[&str] = &[
+    // One line, flow style, the literal allowed.
+    "version: 1\nallow_literal_secrets: true\nconnections:\n  api: {hosts: [a.test], auth: {type: bearer, token: sk-live-Zq7Xw9Kv}, active: true}\ndeployments:\n  bot: {}\nbindings:\n  - {deployment: bot, connection: api}\n",
+    // Block style, not allowed: an error stands at the secret itself.
+    "version: 1\nconnections:\n  api:\n    hosts: [a.test]\n    auth:\n      type: bearer\n      token: sk-live-Zq7Xw9Kv\n    active: true\ndeployments:\n  bot:\n    tunnel: [b.test]\nbindings:\n  - deployment: bot\n    connection: api\n    paths: [\"/v1/**\"]\n",
+    // A block scalar, a quoted text over several lines, a flow map over several lines.
+    "version: 1\nconnections:\n  api:\n    hosts: [a.test]\n    auth:\n      type: bearer\n      token: |\n        line one\n        sk-live-Zq7Xw9Kv\n  two:\n    auth: {type: bearer, token: \"line one\n      sk-live-Zq7Xw9Kv\"}\n    hosts: [b.test]\n  three:\n    auth: {\n      type: bearer,\n      token: 'sk-live-Zq7Xw9Kv'\n    }\n    hosts: [c.test]\nbindings: []\n",
+    // Places where nobody should put one.
+    "version: 1\nconnections:\n  api:\n    auth: {type: beaer, token: [sk-live-Zq7Xw9Kv], sk-live-Zq7Xw9Kv: x}\n  two:\n    auth: sk-live-Zq7Xw9Kv\n  three:\n    auth: {type: sk-live-Zq7Xw9Kv, token: {env: sk-live-Zq7Xw9Kv=}}\n    hosts: [a.test] # sk-live-Zq7Xw9Kv\ndeployments:\n  bot:\n    identify:\n      - key: {sha256: sk-live-Zq7Xw9Kv}\n      - key: sk-live-Zq7Xw9Kv\nbindings:\n  - {deployment: bot, connection: api, placeholder: sk-live-Zq7Xw9Kv ä}\nupstream:\n  proxy: http://user:sk-live-Zq7Xw9Kv@proxy.test\n",
+];
+
+const INSERTED: &[char] = &[
+    ' ', '\n', '\t', ':', '-', '#', '{', '}', '[', ']', ',', '"', '\'', '&', '*', '!', '|', '>', '?', '%', '@', '`',
+    '~', '\\', '\r', '\0', 'x', 'ä',
+];
+
+fn assert_silent(text: &str) {
+    let findings = match read(text, "bindings.yaml") {
+        Ok(loaded) => loaded.warnings,
+        Err(findings) => findings,
+    };
+    let said = format!("{findings}\n{findings:?}\n{}", findings.to_json());
+    // A corruption inside the secret leaves one half of it whole.
+    let secret: Vec<char> = SECRET.chars().collect();
+    for piece in secret.windows(PIECE_CHARS).skip(1) {
+        let piece: String = piece.iter().collect();
+        assert!(!said.contains(&piece), "{piece} is told of:\n{text}\n---\n{said}");
+    }
+}
+
+#[test]
+fn no_single_corruption_makes_a_secret_known() {
+    for file in FILES {
+        assert!(file.contains(SECRET) && file.len() < FILE_BYTES_MAX);
+        assert_silent(file);
+        for (at, character) in file.char_indices() {
+            let (before, rest) = file.split_at(at);
+            let after = &rest[character.len_utf8()..];
+            assert_silent(before);
+            assert_silent(&format!("{before}{after}"));
+            for inserted in INSERTED {
+                assert_silent(&format!("{before}{inserted}{rest}"));
+                assert_silent(&format!("{before}{inserted}{after}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn no_lost_moved_or_repeated_line_makes_a_secret_known() {
+    for file in FILES {
+        let lines: Vec<&str> = file.lines().collect();
+        for at in 0..lines.len() {
+            let mut without = lines.clone();
+            let line = without.remove(at);
+            assert_silent(&without.join("\n"));
+            for to in 0..=without.len() {
+                let mut moved = without.clone();
+                moved.insert(to, line);
+                assert_silent(&moved.join("\n"));
+                for indent in 0..8 {
+                    let indented = format!("{}{}", " ".repeat(indent), line.trim_start());
+                    let mut moved: Vec<&str> = without.clone();
+                    moved.insert(to, &indented);
+                    assert_silent(&moved.join("\n"));
+                }
+            }
+        }
+    }
+}
+
+/// Several corruptions at once, from a small generator with a fixed seed, so that a failure can be repeated.
+#[test]
+fn no_three_corruptions_make_a_secret_known() {
+    let mut state = 0x2545_F491_4F6C_DD1D_u64;
+    let mut below = |bound: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % u64::try_from(bound).unwrap()).unwrap()
+    };
+    for round in 0..40_000 {
+        let mut text: Vec<char> = FILES[round % FILES.len()].chars().collect();
+        for _ in 0..3 {
+            let at = below(text.len());
+            match below(3) {
+                0 => drop(text.remove(at)),
+                1 => text.insert(at, INSERTED[below(INSERTED.len())]),
+                _ => text[at] = INSERTED[below(INSERTED.len())],
+            }
+        }
+        assert_silent(&text.into_iter().collect::<String>());
+    }
+}
