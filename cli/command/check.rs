@@ -2,7 +2,8 @@
 
 use anyhow::{Result, bail};
 use model::Config;
-use serde_json::json;
+use model::file::Diagnostics;
+use serde_json::{Value, json};
 use vault::Sources;
 
 use super::print_json;
@@ -20,7 +21,7 @@ pub(crate) fn check(place: &Place, arguments: &Check) -> Result<()> {
         Err(ConfigError::Invalid(diagnostics)) => {
             if arguments.output.json {
                 print_json(
-                    &json!({"file": file, "valid": false, "diagnostics": diagnostics.to_json(), "secrets": []}),
+                    &json!({"file": file, "valid": false, "diagnostics": rows(&diagnostics), "secrets": []}),
                 )?;
             } else {
                 eprintln!("{diagnostics}");
@@ -32,9 +33,9 @@ pub(crate) fn check(place: &Place, arguments: &Check) -> Result<()> {
     let secrets = unreadable_secrets(&loaded.config);
     let spotless = loaded.warnings.is_empty() && secrets.is_empty();
     if arguments.output.json {
-        let rows: Vec<_> = secrets.iter().map(|(id, problem)| json!({"id": id, "problem": problem})).collect();
+        let secrets: Vec<_> = secrets.iter().map(|(id, problem)| json!({"id": id, "problem": problem})).collect();
         print_json(&json!({
-            "file": file, "valid": true, "diagnostics": loaded.warnings.to_json(), "secrets": rows,
+            "file": file, "valid": true, "diagnostics": rows(&loaded.warnings), "secrets": secrets,
             "connections": loaded.config.connections.len(), "deployments": loaded.config.deployments.len(),
             "bindings": loaded.config.policy.bindings().len(),
         }))?;
@@ -57,6 +58,10 @@ pub(crate) fn check(place: &Place, arguments: &Check) -> Result<()> {
         bail!("--strict: the warnings above count as errors");
     }
     Ok(())
+}
+
+fn rows(diagnostics: &Diagnostics) -> Value {
+    diagnostics.to_json()["diagnostics"].take()
 }
 
 /// Sealed secrets are not looked up: the store may be another machine's, or in use.

@@ -122,7 +122,7 @@ async fn lease(house: &House, snapshot: &Snapshot, key: &Key) -> Result<(Lease, 
                 .await
                 .map_err(|_| Refusal::UpstreamUnreachable(Unreachable::Timeout))?;
             let stream = stream.map_err(|error| {
-                tracing::info!(host = %key.destination().host_text(), %error, "the destination's TLS handshake failed");
+                tracing::warn!(host = %key.destination().host_text(), %error, "the destination's TLS handshake failed");
                 Refusal::UpstreamTls
             })?;
             handshake(stream).await?

@@ -124,14 +124,14 @@ raw! {
         allow_plaintext: Option<bool>,
         /// True: the agent may fetch the token itself. Not supported by this version yet.
         vend: Option<At<bool>>,
-        /// What "postern env" gives the agent in place of a token.
+        /// What "postern env" gives the agent in place of a token. Not used by this version yet.
         placeholder: Option<At<String>>,
-        /// Whether the secret is replaced where an answer repeats it: on if not given.
+        /// Whether the secret is replaced where an answer repeats it. Not done by this version yet.
         scrub: Option<At<RawScrub>>,
         /// What happens to Cookie and Set-Cookie: keep if not given.
         cookies: Option<RawCookies>,
-        /// Whether WebSocket upgrades pass: allow if not given.
-        websocket: Option<RawWebSocket>,
+        /// Whether WebSocket upgrades pass. None passes in this version yet.
+        websocket: Option<At<RawWebSocket>>,
     }
 
     /// A token bucket.

@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
+use super::nearest::nearest;
 use super::node::{At, Entry, Node, Place, Value};
 use super::report::Report;
 
@@ -33,6 +34,10 @@ const MISSING_HELP: &[(&str, &str)] = &[
     ("auth", "for example: auth: {type: bearer, token: {env: NAME}}"),
     ("token", "for example: token: {env: NAME}"),
 ];
+
+fn missing_help(key: &str) -> Option<String> {
+    MISSING_HELP.iter().find(|(missing, _)| *missing == key).map(|(_, help)| (*help).to_owned())
+}
 
 /// The entries of one map, checked against the keys that belong there.
 pub(super) struct Fields<'n> {
@@ -65,18 +70,13 @@ impl<'n> Fields<'n> {
         let Some(entry) = self.entries.iter().find(|entry| entry.key.value == key) else {
             let absent = T::absent();
             if absent.is_none() {
-                let help = MISSING_HELP.iter().find(|(missing, _)| *missing == key);
-                report.error(
-                    self.node.place,
-                    format!("missing key \"{key}\""),
-                    help.map(|(_, help)| (*help).to_owned()),
-                );
+                report.error(self.node.place, format!("missing key \"{key}\""), missing_help(key));
             }
             return absent;
         };
         if matches!(entry.value.value, Value::Null) {
-            let help = "give it one, or remove the key".to_owned();
-            report.error(entry.key.place, format!("\"{key}\" has no value"), Some(help));
+            let help = missing_help(key).or_else(|| Some("give it one, or remove the key".to_owned()));
+            report.error(entry.key.place, format!("\"{key}\" has no value"), help);
             return T::absent();
         }
         T::read(&entry.value, report)
@@ -273,6 +273,17 @@ pub(super) const fn key(field: &'static str) -> &'static str {
     }
 }
 
+/// Reports that a value is none of the words that it may be.
+pub(super) fn report_choice(words: &[&str], found: Option<&str>, node: &Node, report: &mut Report<'_>) {
+    let expected = match words {
+        [front @ .., last] if !front.is_empty() => format!("{} or {last}", front.join(", ")),
+        words => words.concat(),
+    };
+    let meant = found.and_then(|found| nearest(found, words.iter().copied()));
+    let help = meant.map(|meant| format!("did you mean \"{meant}\"?"));
+    report.error(node.place, format!("expected {expected}"), help);
+}
+
 /// Declares a value that is one of a few words, each with its description.
 macro_rules! choice {
     ($(
@@ -295,9 +306,7 @@ macro_rules! choice {
                 match node.value.as_text() {
                     $(Some($word) => Some(Self::$variant),)*
                     found => {
-                        let words = [$($word),*];
-                        let help = found.and_then(|found| report.suggest(found, words, "valid here"));
-                        report.error(node.place, format!("expected {}", words.join(" or ")), help);
+                        $crate::file::read::report_choice(&[$($word),*], found, node, report);
                         None
                     }
                 }

@@ -3,6 +3,7 @@
 
 use std::cell::OnceCell;
 use std::fmt::Display;
+use std::path::{Path, PathBuf};
 
 use super::diagnostic::{Diagnostic, Diagnostics, Severity};
 use super::mask::Mask;
@@ -89,6 +90,11 @@ impl<'a> Report<'a> {
                 None
             }
         }
+    }
+
+    /// The path as a program finds it from anywhere: a relative one begins in the folder of the file that names it.
+    pub(super) fn path(&self, written: &str) -> PathBuf {
+        Path::new(self.file_name).parent().unwrap_or(Path::new("")).join(written)
     }
 
     /// Everything that was found.

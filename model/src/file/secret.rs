@@ -23,7 +23,7 @@ raw! {
     struct RawSecretSource {
         /// The environment variable of postern's own process that holds it.
         env: Option<At<String>>,
-        /// The file that holds it.
+        /// The file that holds it; a relative path begins in the folder of this file.
         file: Option<At<String>>,
         /// Its name in the sealed store, as given to "postern secret set".
         sealed: Option<At<String>>,
@@ -88,7 +88,7 @@ fn source(node: &Node, report: &mut Report<'_>) -> Option<SecretSource> {
             report.error(name.place, "an environment variable's name has no \"=\"", None);
             return None;
         }
-        (None, Some(path), None) => (path.clone(), SecretSource::File(path.value.into())),
+        (None, Some(path), None) => (path.clone(), SecretSource::File(report.path(&path.value))),
         (None, None, Some(name)) if !name.value.contains(char::is_whitespace) => {
             (name.clone(), SecretSource::Sealed(name.value))
         }

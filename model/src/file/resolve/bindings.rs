@@ -62,6 +62,7 @@ fn binding(
         report.error(vend.place, not_yet("\"vend: true\""), None);
     }
     let scrub = raw.scrub.map_or(Scrub::default(), |scrub| resolve_scrub(&scrub, report));
+    let websocket = raw.websocket.map_or(WebSocket::default(), |websocket| resolve_websocket(&websocket, report));
     let deployment = known(&raw.deployment, deployments, "deployment", report);
     let connection = known(&raw.connection, connections, "connection", report);
     let (deployment, connection) = (deployment?, connection?);
@@ -88,10 +89,7 @@ fn binding(
             None | Some(RawCookies::Keep) => Cookies::Keep,
             Some(RawCookies::Strip) => Cookies::Strip,
         },
-        websocket: match raw.websocket {
-            None | Some(RawWebSocket::Allow) => WebSocket::Allow,
-            Some(RawWebSocket::Deny) => WebSocket::Deny,
-        },
+        websocket,
     })
 }
 
@@ -131,18 +129,39 @@ fn placeholder(text: At<String>, report: &mut Report<'_>) -> Option<String> {
         let message = format!("a placeholder is 1 to {PLACEHOLDER_BYTES_MAX} visible ASCII characters without blanks");
         report.error(text.place, message, None);
     }
+    if sound {
+        promise(text.place, "placeholder", report);
+    }
     sound.then_some(text.value)
 }
 
 fn resolve_scrub(raw: &At<RawScrub>, report: &mut Report<'_>) -> Scrub {
     match raw.value {
-        RawScrub::On => Scrub::On,
+        RawScrub::On => {
+            promise(raw.place, "scrub: on", report);
+            Scrub::On
+        }
         RawScrub::Off => Scrub::Off,
         RawScrub::Full => {
             report.error(raw.place, not_yet("\"scrub: full\""), Some("supported: on, off".to_owned()));
             Scrub::On
         }
     }
+}
+
+fn resolve_websocket(raw: &At<RawWebSocket>, report: &mut Report<'_>) -> WebSocket {
+    match raw.value {
+        RawWebSocket::Allow => {
+            promise(raw.place, "websocket: allow", report);
+            WebSocket::Allow
+        }
+        RawWebSocket::Deny => WebSocket::Deny,
+    }
+}
+
+/// A setting that is understood and kept, but that nothing acts on: the operator must not rely on it.
+fn promise(place: Place, setting: &str, report: &mut Report<'_>) {
+    report.warning(place, format!("\"{setting}\" has no effect in this version yet"), None);
 }
 
 fn rate(raw: &RawRate) -> Rate {

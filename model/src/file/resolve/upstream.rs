@@ -47,7 +47,7 @@ fn ca_file(path: At<String>, report: &mut Report<'_>) -> Option<std::path::PathB
         report.error(path.place, "this is not a path", None);
         return None;
     }
-    Some(path.value.into())
+    Some(report.path(&path.value))
 }
 
 fn connect_to(named: Named<String>, report: &mut Report<'_>) -> BTreeMap<Authority, Authority> {

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::{accepted, refused};
 
-/// Generous for unoptimised code on a busy machine; a parser with quadratic time needs many seconds.
-const SOON: Duration = Duration::from_secs(10);
+/// Generous for a busy machine; a parser with quadratic time needs half a minute.
+const SOON: Duration = Duration::from_secs(if cfg!(debug_assertions) { 10 } else { 1 });
 
 fn refused_soon(text: &str, message: &str) {
     let begun_at = Instant::now();
