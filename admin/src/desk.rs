@@ -164,8 +164,16 @@ impl Desk {
     }
 }
 
-fn failed(error: impl std::fmt::Display) -> DeskError {
-    DeskError::Store(error.to_string())
+/// The whole chain of causes: this text is all that reaches the operator.
+fn failed(error: impl std::error::Error) -> DeskError {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text.push_str(": ");
+        text.push_str(&next.to_string());
+        cause = next.source();
+    }
+    DeskError::Store(text)
 }
 
 fn now() -> i64 {

@@ -93,6 +93,7 @@ pub struct House {
     sockets: TaskTracker,
     key_uses: Mutex<HashMap<String, Timestamp>>,
     draining: CancellationToken,
+    cut: CancellationToken,
 }
 
 impl House {
@@ -119,6 +120,7 @@ impl House {
             sockets: TaskTracker::new(),
             key_uses: Mutex::default(),
             draining: CancellationToken::new(),
+            cut: CancellationToken::new(),
         }))
     }
 

@@ -66,7 +66,13 @@ impl House {
     pub async fn drain(&self, within: Duration) -> bool {
         self.draining.cancel();
         self.sockets.close();
-        tokio::time::timeout(within, self.sockets.wait()).await.is_ok()
+        if tokio::time::timeout(within, self.sockets.wait()).await.is_ok() {
+            return true;
+        }
+        // What is cut still closes its record.
+        self.cut.cancel();
+        self.sockets.wait().await;
+        false
     }
 
     fn admit(
@@ -82,11 +88,17 @@ impl House {
             tokio::spawn(tokio::time::timeout(TURN_AWAY_IN, turn_away(Arc::clone(self), socket, source.ip())));
             return;
         }
-        // The sockets of a private listener end with it; those of a shared one end by themselves.
-        let cut = if private.is_some() { stop.clone() } else { CancellationToken::new() };
         let arrival = Arrival { source: source.ip().to_canonical(), listener, private };
-        let serving = front::serve(Arc::clone(self), socket, arrival);
-        self.sockets.spawn(async move { cut.run_until_cancelled(serving).await });
+        let (house, stop) = (Arc::clone(self), stop.clone());
+        self.sockets.spawn(async move {
+            // The sockets of a private listener end with it; those of a shared one outlive it.
+            let ends_with_listener = arrival.private.is_some();
+            tokio::select! {
+                () = front::serve(Arc::clone(&house), socket, arrival) => {}
+                () = stop.cancelled(), if ends_with_listener => {}
+                () = house.cut.cancelled() => {}
+            }
+        });
     }
 }
 

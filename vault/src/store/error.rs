@@ -38,7 +38,7 @@ pub enum OpenError {
         found: u32,
     },
     /// The disk or the database files are in trouble.
-    #[error("{} ({source})", fault.advice(data))]
+    #[error("{}", fault.advice(data))]
     Disk {
         /// The data folder.
         data: PathBuf,
@@ -100,7 +100,7 @@ pub enum StoreError {
         bytes: usize,
     },
     /// The disk or the database files are in trouble.
-    #[error("{} ({source})", fault.advice(data))]
+    #[error("{}", fault.advice(data))]
     Disk {
         /// The data folder.
         data: PathBuf,
