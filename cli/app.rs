@@ -195,14 +195,14 @@ impl App {
 
     /// Reads the configuration anew and puts it in force; a bad one leaves the last good one as it is.
     pub(crate) fn reload(self: &Arc<Self>) -> Result<()> {
-        let loaded = load(&self.settings.config);
-        let outcome = loaded.and_then(|config| self.put_in_force(config));
-        self.current().problem = outcome.as_ref().err().map(|error| format!("{error:#}"));
-        if let Err(error) = &outcome {
+        let taken = load(&self.settings.config).and_then(|config| self.put_in_force(config));
+        if let Err(error) = &taken {
             tracing::error!("the configuration was not taken up, the last good one stays in force:\n{error:#}");
-            return outcome;
         }
-        self.open_own_listeners()
+        let opened = |()| self.open_own_listeners().inspect_err(|error| tracing::error!("{error:#}"));
+        let outcome = taken.and_then(opened);
+        self.current().problem = outcome.as_ref().err().map(|error| format!("{error:#}"));
+        outcome
     }
 
     /// Reads everything anew, the system's roots too, and takes it up.
@@ -288,7 +288,8 @@ impl Controls for App {
             proxy,
             admin,
             config: ConfigStatus {
-                file: self.settings.config.display().to_string(),
+                // Whoever asks may stand in another folder.
+                file: std::path::absolute(&self.settings.config).unwrap_or_default().display().to_string(),
                 loaded_at: seconds(current.loaded_at),
                 bindings: bindings.len(),
                 problem: current.problem.clone(),

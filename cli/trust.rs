@@ -164,7 +164,7 @@ impl TrustAnchors {
 }
 
 fn own_certificates(ca_pem: &str) -> Result<Vec<Certificate>> {
-    const REMEDY: &str = "restore it from a backup, or make a new CA with `postern ca rotate`";
+    const REMEDY: &str = "restore it from a backup, or start over with a new data folder";
     let mut ours: Vec<Certificate> = Vec::new();
     for der in CertificateDer::pem_slice_iter(ca_pem.as_bytes()) {
         let der = der.with_context(|| format!("postern's CA certificate is not valid PEM; {REMEDY}"))?;
@@ -285,18 +285,14 @@ TIhcnh7E8JxF+jTxLb4=
         folder
     }
 
-    /// What a program of this machine says, or `None` where the machine does not have it.
-    fn answer(command: &mut Command) -> Option<String> {
-        let Output { status, stdout, stderr } = match command.output() {
-            Ok(output) => output,
-            Err(missing) => {
-                eprintln!("skipped, {:?}: {missing}", command.get_program());
-                return None;
-            }
-        };
+    /// What a program of this machine says; scripts/test installs those that are needed.
+    fn answer(command: &mut Command) -> String {
+        let program = command.get_program().to_owned();
+        let Output { status, stdout, stderr } =
+            command.output().unwrap_or_else(|missing| panic!("{program:?} is needed here: {missing}"));
         let text = String::from_utf8(stdout).unwrap();
         assert!(status.success(), "{text} {}", String::from_utf8_lossy(&stderr));
-        Some(text)
+        text
     }
 
     #[test]
@@ -402,13 +398,11 @@ TIhcnh7E8JxF+jTxLb4=
     fn openssl_verifies_our_certificate_against_each_pem_file() {
         let folder = written(&anchors());
         for name in [CA_FILE, BUNDLE_FILE] {
-            let Some(verdict) = answer(
+            let verdict = answer(
                 Command::new("openssl")
                     .args(["verify", "-no_check_time", "-CAfile", name, CA_FILE])
                     .current_dir(folder.path()),
-            ) else {
-                return;
-            };
+            );
             assert_eq!(verdict, "ca.pem: OK\n");
         }
     }
@@ -418,13 +412,11 @@ TIhcnh7E8JxF+jTxLb4=
         let anchors = TrustAnchors::beside_system_roots(&format!("{OURS}{ELSEWHERE}")).unwrap();
         let folder = written(&anchors);
         let store = folder.path().join(TRUSTSTORE_FILE);
-        let Some(listing) = answer(
+        let listing = answer(
             Command::new("keytool")
                 .args(["-list", "-storetype", "PKCS12", "-storepass", TRUSTSTORE_PASSWORD, "-keystore"])
                 .arg(store),
-        ) else {
-            return;
-        };
+        );
         assert_eq!(listing.matches("trustedCertEntry").count(), anchors.ours.len() + anchors.system.len());
         assert!(listing.lines().any(|line| line.starts_with("postern-0001, ") && line.contains("trustedCertEntry")));
     }
@@ -471,14 +463,12 @@ TIhcnh7E8JxF+jTxLb4=
         let variables = environment::variables(&recipe).unwrap();
         let options = variables.iter().find(|variable| variable.name() == "JAVA_TOOL_OPTIONS").unwrap();
 
-        let Some(said) = answer(
+        let said = answer(
             Command::new("java")
                 .arg(program)
                 .arg(folder.join(CA_FILE))
                 .env("JAVA_TOOL_OPTIONS", options.expose().unwrap()),
-        ) else {
-            return;
-        };
+        );
         let said: Vec<&str> = said.lines().collect();
         assert_eq!(said[..2], ["true", "2"]);
         assert!(said[2].starts_with("[HTTP @ gate.test") && said[2].ends_with(":3128]"), "{said:?}");

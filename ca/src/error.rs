@@ -30,7 +30,7 @@ pub enum Error {
     // Time.
     /// The root's life is over; nothing it signs would be believed.
     #[error(
-        "the root certificate ended on {ended_on}: make a new one with `postern ca rotate` and let agents trust it"
+        "the root certificate ended on {ended_on}: start over with a new data folder, and let agents trust the root that it makes"
     )]
     RootExpired {
         /// The last day (UTC) of the root's life.

@@ -20,9 +20,7 @@ pub(crate) fn check(place: &Place, arguments: &Check) -> Result<()> {
         Ok(loaded) => loaded,
         Err(ConfigError::Invalid(diagnostics)) => {
             if arguments.output.json {
-                print_json(
-                    &json!({"file": file, "valid": false, "diagnostics": rows(&diagnostics), "secrets": []}),
-                )?;
+                print_json(&json!({"file": file, "valid": false, "diagnostics": rows(&diagnostics), "secrets": []}))?;
             } else {
                 eprintln!("{diagnostics}");
             }

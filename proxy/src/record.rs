@@ -221,7 +221,7 @@ impl OpenRecord {
         let end = path.floor_char_boundary(PATH_BYTES_MAX);
         self.edit(|record| {
             record.method = Some(method.to_owned());
-            record.path = Some(path[..end].to_owned());
+            record.path = (end > 0).then(|| path[..end].to_owned());
         });
     }
 
