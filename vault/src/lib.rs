@@ -3,6 +3,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod broker;
+pub mod fetch;
 mod framing;
 mod random;
 pub mod records;
@@ -11,6 +12,7 @@ pub mod seal;
 pub mod source;
 pub mod store;
 
+pub use fetch::{Fetch, FetchError};
 pub use broker::{Broker, Credential, Unavailable};
 pub use random::NoRandomness;
 pub use records::{IssuedKey, Listing, RootRecord, SecretName, Unfit, key_digest};
