@@ -19,6 +19,7 @@ mod inject;
 mod intercept;
 mod interim;
 mod internal;
+mod last_call;
 mod listen;
 mod pool;
 mod rates;
@@ -90,6 +91,7 @@ pub struct House {
     via: HeaderValue,
     pool: Arc<Pool>,
     callers: Arc<Callers>,
+    listeners: TaskTracker,
     sockets: TaskTracker,
     key_uses: Mutex<HashMap<String, Timestamp>>,
     draining: CancellationToken,
@@ -117,6 +119,7 @@ impl House {
             via,
             pool: Arc::default(),
             callers: Arc::default(),
+            listeners: TaskTracker::new(),
             sockets: TaskTracker::new(),
             key_uses: Mutex::default(),
             draining: CancellationToken::new(),

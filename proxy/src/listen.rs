@@ -1,10 +1,8 @@
 //! Accepts sockets from agents, within the limit on them, and drains them at the end. It looks at no byte.
 
-use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use model::{Caller, Refusal};
@@ -16,6 +14,7 @@ use crate::House;
 use crate::answer::{answer, on_the_wire};
 use crate::exchange::{Arrival, Findings};
 use crate::front;
+use crate::last_call::last_call;
 use crate::record::Kind;
 use crate::wire::linger;
 
@@ -38,6 +37,7 @@ impl House {
         stop: CancellationToken,
     ) -> io::Result<()> {
         let address = listener.local_addr()?;
+        let _open = self.listeners.token();
         self.own.add(address);
         loop {
             let accepted = tokio::select! {
@@ -53,11 +53,7 @@ impl House {
                 }
             }
         }
-        // Sockets that the kernel has already accepted for us would be reset: they are served, and told to close.
-        let waiting = || poll_fn(|cx| Poll::Ready(listener.poll_accept(cx)));
-        while let Poll::Ready(Ok((socket, source))) = waiting().await {
-            self.admit(socket, source, address, private.clone(), &stop);
-        }
+        last_call(listener, |socket, source| self.admit(socket, source, address, private.clone(), &stop)).await;
         self.own.remove(address);
         Ok(())
     }
@@ -65,6 +61,8 @@ impl House {
     /// Stops accepting, lets running requests end, and cuts what is left at the deadline. True when nothing was cut.
     pub async fn drain(&self, within: Duration) -> bool {
         self.draining.cancel();
+        self.listeners.close();
+        self.listeners.wait().await;
         self.sockets.close();
         if tokio::time::timeout(within, self.sockets.wait()).await.is_ok() {
             return true;

@@ -12,8 +12,8 @@ pub mod seal;
 pub mod source;
 pub mod store;
 
-pub use fetch::{Fetch, FetchError};
 pub use broker::{Broker, Credential, Unavailable};
+pub use fetch::{Fetch, FetchError};
 pub use random::NoRandomness;
 pub use records::{IssuedKey, Listing, RootRecord, SecretName, Unfit, key_digest};
 pub use ring::{KeyId, KeyRing, MasterKey, MasterKeySource, RingError};

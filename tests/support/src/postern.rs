@@ -273,7 +273,7 @@ impl Postern {
         let mut output = self.process.output();
         output.extend_from_slice(&self.earlier);
         let mut findings = canary.sweep("the output of serve", &output);
-        if memchr::memmem::find(&output, b"panicked at").is_some() {
+        if [&b"panicked at"[..], b"postern: a bug"].iter().any(|mark| memchr::memmem::find(&output, mark).is_some()) {
             findings.push("a thread of postern panicked".to_owned());
         }
         for path in files_below(&self.data()) {

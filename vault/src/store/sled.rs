@@ -341,7 +341,11 @@ mod tests {
             .output()
             .expect("unshare, of the Debian package util-linux");
         let told = String::from_utf8_lossy(&inner.stdout);
-        assert!(inner.status.success() && told.contains("1 passed"), "{told}{}", String::from_utf8_lossy(&inner.stderr));
+        assert!(
+            inner.status.success() && told.contains("1 passed"),
+            "{told}{}",
+            String::from_utf8_lossy(&inner.stderr)
+        );
     }
 
     fn full_disk(disk: &Path) {
