@@ -44,6 +44,21 @@ async fn python_httpx_gets_the_answer_that_its_account_may_see() {
 }
 
 #[tokio::test]
+async fn python_that_checks_certificates_strictly_gets_the_answer_that_its_account_may_see() {
+    let house = House::open().await;
+    house.serves(&[python(), source("strict.py")]).await;
+}
+
+#[tokio::test]
+async fn wget_whose_tls_is_gnutls_gets_the_answer_that_its_account_may_see() {
+    let house = House::open().await;
+    // No variable tells wget which authority to trust.
+    let wget = "exec wget --quiet --server-response --content-on-error --output-document=- --ca-certificate=\"$SSL_CERT_FILE\" \"$1\"";
+    tool("wget", "wget");
+    house.serves(&[tool("sh", "dash").into_os_string(), "-c".into(), wget.into(), "sh".into()]).await;
+}
+
+#[tokio::test]
 async fn node_fetch_gets_the_answer_that_its_account_may_see() {
     let house = House::open().await;
     house.serves(&[node().into_os_string(), source("fetch.mjs").into()]).await;
