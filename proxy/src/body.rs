@@ -15,8 +15,8 @@ use tokio::time::{Instant, Sleep};
 
 use crate::fields::strip_from_trailers;
 use crate::pool::Lease;
+use crate::pulse::Beat;
 use crate::record::OpenRecord;
-use crate::wire::Beat;
 
 /// Why a streamed body ended early. hyper closes the socket on it, so the other side sees the cut.
 #[derive(Debug, thiserror::Error)]

@@ -23,9 +23,10 @@ use crate::identify::login;
 use crate::inject::{inject, pass};
 use crate::interim::pass_interim;
 use crate::internal::{self, is_internal};
+use crate::pulse::Pulse;
 use crate::record::{Kind, OpenRecord};
 use crate::snapshot::Snapshot;
-use crate::wire::{Pulse, REFUSED_METHOD};
+use crate::wire::REFUSED_METHOD;
 
 /// Where a socket comes from.
 #[derive(Debug, Clone)]

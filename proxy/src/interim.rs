@@ -7,7 +7,7 @@ use http::header::{HeaderMap, HeaderValue};
 use http::{Request, StatusCode, Version, request};
 
 use crate::fields;
-use crate::wire::Pulse;
+use crate::pulse::Pulse;
 
 /// Has the interim answers to this request sent on. HTTP/1.0 knows none.
 pub(crate) fn pass_interim(parts: &mut request::Parts, pulse: &Arc<Pulse>, via: &HeaderValue) {

@@ -3,28 +3,26 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use model::Limits;
-use model::refusal::Malformed;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::chunked::Chunks;
 use crate::head::{Framing, Search, Shape, judge};
+use crate::pulse::Pulse;
+use crate::silence::Watch;
 
 /// The method of the head that stands in for a refused one. An agent that sends it itself is refused all the same.
 pub(crate) const REFUSED_METHOD: &str = "POSTERN-REFUSED";
 const REFUSED_HEAD: &[u8] = b"POSTERN-REFUSED / HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
 
-/// Interim answers that wait to be sent, in bytes; more are dropped, which a client never notices.
-const INTERIM_BYTES_MAX: usize = 64 * 1024;
 /// What is still read of a socket that was ended, in bytes.
 const LINGER_BYTES_MAX: u64 = 1024 * 1024;
 /// How long a socket that was ended is still read.
@@ -41,74 +39,6 @@ pub(crate) enum Role {
     Door,
     /// Inside a CONNECT tunnel.
     Inside,
-}
-
-/// What the wire and the exchanges on it tell each other.
-#[derive(Debug, Default)]
-pub(crate) struct Pulse {
-    exchanges: AtomicU32,
-    refused: Mutex<Option<Malformed>>,
-    interim: Mutex<Interim>,
-}
-
-/// Interim answers (RFC 9110 §15.2) that hyper's server has no way to send.
-#[derive(Debug, Default)]
-struct Interim {
-    bytes: BytesMut,
-    waker: Option<Waker>,
-}
-
-impl Pulse {
-    /// Why the marked head was refused; `None` when the agent sent the mark itself.
-    pub(crate) fn take_refused(&self) -> Option<Malformed> {
-        lock(&self.refused).take()
-    }
-
-    /// Has an interim answer sent before the final one.
-    pub(crate) fn send_interim(&self, head: &[u8]) {
-        let mut interim = lock(&self.interim);
-        if interim.bytes.len() + head.len() <= INTERIM_BYTES_MAX {
-            interim.bytes.extend_from_slice(head);
-        }
-        if let Some(waker) = interim.waker.take() {
-            waker.wake();
-        }
-    }
-
-    /// The final answer begins: an interim one that was not sent in time is not sent at all.
-    pub(crate) fn end_interim(&self) {
-        lock(&self.interim).bytes.clear();
-    }
-
-    fn take_interim(&self, cx: &Context<'_>) -> BytesMut {
-        let mut interim = lock(&self.interim);
-        interim.waker = Some(cx.waker().clone());
-        std::mem::take(&mut interim.bytes)
-    }
-
-    /// Notes an exchange until the returned value is dropped: silence is then the destination's, not the agent's.
-    pub(crate) fn beat(self: &Arc<Self>) -> Beat {
-        self.exchanges.fetch_add(1, Ordering::Relaxed);
-        Beat(Arc::clone(self))
-    }
-
-    fn is_busy(&self) -> bool {
-        self.exchanges.load(Ordering::Relaxed) > 0
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// An exchange in progress.
-#[derive(Debug)]
-pub(crate) struct Beat(Arc<Pulse>);
-
-impl Drop for Beat {
-    fn drop(&mut self) {
-        self.0.exchanges.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// What stands at the front of the wire.
@@ -268,7 +198,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
             Ok((bytes, Shape { connect: true, .. })) if self.role == Role::Door => Phase::Connect(bytes),
             Ok((bytes, shape)) => Phase::Release { bytes, then: shape.framing },
             Err(malformed) => {
-                *lock(&self.pulse.refused) = Some(malformed);
+                self.pulse.note_refused(malformed);
                 Phase::Refused(REFUSED_HEAD)
             }
         }
@@ -477,43 +407,6 @@ pub(crate) async fn linger(io: &mut (impl AsyncRead + Unpin)) {
     let _ = tokio::time::timeout(LINGER_IN, tokio::io::copy(&mut bytes, &mut tokio::io::sink())).await;
 }
 
-/// Measures one direction's silence. The timer is armed rarely: when it fires early, it is set to the rest.
-#[derive(Debug, Default)]
-struct Watch {
-    since: Option<Instant>,
-    sleep: Option<Pin<Box<Sleep>>>,
-}
-
-impl Watch {
-    /// The direction moved: silence begins anew with the next wait.
-    fn rest(&mut self) {
-        self.since = None;
-    }
-
-    /// Ready once the direction has been silent for that long.
-    fn poll_for(&mut self, span: Duration, cx: &mut Context<'_>) -> Poll<()> {
-        let since = *self.since.get_or_insert_with(Instant::now);
-        self.poll_until(since + span, cx)
-    }
-
-    fn poll_until(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        if Instant::now() >= deadline {
-            return Poll::Ready(());
-        }
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        if sleep.deadline() > deadline {
-            sleep.as_mut().reset(deadline);
-        }
-        while sleep.as_mut().poll(cx).is_ready() {
-            if Instant::now() >= deadline {
-                return Poll::Ready(());
-            }
-            sleep.as_mut().reset(deadline);
-        }
-        Poll::Pending
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::io::{DuplexStream, duplex};
@@ -557,7 +450,7 @@ mod tests {
         let (mut agent, mut wire) = wire(Role::Inside, Limits::default());
         agent.write_all(b"GET / HTTP/1.1\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
         assert!(read(&mut wire).await.starts_with(REFUSED_METHOD));
-        assert_eq!(wire.pulse().take_refused(), Some(Malformed::Head));
+        assert_eq!(wire.pulse().take_refused(), Some(model::refusal::Malformed::Head));
         let more = tokio::time::timeout(Duration::from_millis(1), read(&mut wire)).await;
         assert!(more.is_err(), "{more:?}");
     }
