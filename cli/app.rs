@@ -14,11 +14,12 @@ use admin::{
 use anyhow::{Context, Result, anyhow};
 use ca::{Minter, Root};
 use jiff::Timestamp;
-use model::{Caller, Config, DeploymentName, KeyDigest};
-use proxy::{Furnishing, House, IssuedKey, OwnListeners, Recorder, Snapshot, Trust};
+use model::config::Connection;
+use model::{Caller, Config, ConnectionName, DeploymentName, KeyDigest};
+use proxy::{Furnishing, House, IssuedKey, Outbound, OwnListeners, Recorder, Snapshot, Trust};
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use vault::{Broker, KeyRing, MasterKeySource, RootRecord, Sources, Store};
+use vault::{Broker, Fetch, KeyRing, MasterKeySource, RootRecord, Sources, Standing, Store, SystemClock};
 
 use crate::config_file;
 use crate::records::Sink;
@@ -95,8 +96,6 @@ impl App {
         let (store, root) = open_store(&settings.data, &settings.master_key)?;
         let config = load(&settings.config)?;
         let trust = Arc::new(Trust::load(config.upstream.ca_file.as_deref())?);
-        let vault = Arc::new(Broker::default());
-        read_secrets(&vault, &config, &store);
         let root = Arc::new(root);
         let clock: ca::Clock = Arc::new(SystemTime::now);
         let minter =
@@ -106,8 +105,14 @@ impl App {
             Recorder::start(settings.access_log.opener(), run).context("the access log cannot be opened")?;
         let own = Arc::new(OwnListeners::default());
         let keys = issued_keys(&store)?;
+        let snapshot = Snapshot::new(Arc::clone(&config), &keys, Arc::clone(&trust), None);
+        let outbound = Arc::new(Outbound::new(Arc::clone(&own), &snapshot));
+        let fetch = Arc::clone(&outbound) as Arc<dyn Fetch>;
+        let vault = Arc::new(Broker::new(store.clone(), fetch, Arc::new(SystemClock)));
+        read_secrets(&vault, &config, &store);
         let house = House::new(Furnishing {
-            snapshot: Snapshot::new(Arc::clone(&config), &keys, Arc::clone(&trust), None),
+            snapshot,
+            outbound,
             vault: Arc::clone(&vault),
             minter: Arc::new(minter),
             recorder: Arc::clone(&recorder),
@@ -141,6 +146,10 @@ impl App {
 
     pub(crate) fn house(&self) -> &Arc<House> {
         &self.house
+    }
+
+    pub(crate) fn vault(&self) -> &Arc<Broker> {
+        &self.vault
     }
 
     pub(crate) fn recorder(&self) -> &Arc<Recorder> {
@@ -261,17 +270,18 @@ impl Controls for App {
         let keys = self.store.keys().map(|listing| listing.found).unwrap_or_default();
         let bindings = current.config.policy.bindings();
         let connections = current.config.connections.values().map(|connection| {
-            let problem = self.vault.problem(&connection.name);
-            let state = match (connection.active, &problem) {
+            let (standing, problem) = self.vault.standing(&connection.name);
+            let state = match (connection.active, standing) {
                 (false, _) => ConnectionState::Inactive,
-                (true, Some(_)) => ConnectionState::Error,
-                (true, None) => ConnectionState::Connected,
+                (true, Standing::Connected) => ConnectionState::Connected,
+                (true, Standing::Available) => ConnectionState::Available,
+                (true, Standing::NeedsReauth) => ConnectionState::NeedsReauth,
+                (true, Standing::Error) => ConnectionState::Error,
             };
             let bound = bindings.iter().filter(|binding| binding.connection.name == connection.name);
             let mut deployments: Vec<String> = bound.map(|binding| binding.deployment.to_string()).collect();
             deployments.sort();
             deployments.dedup();
-            let problem = problem.map(|problem| problem.to_string());
             ConnectionStatus { id: connection.name.to_string(), state, problem, deployments }
         });
         let deployments = current.config.deployments.keys().map(|name| DeploymentStatus {
@@ -336,6 +346,18 @@ impl Controls for App {
     fn ca_pem(&self) -> String {
         self.root.certificate_pem()
     }
+
+    fn connection(&self, name: &ConnectionName) -> Option<Arc<Connection>> {
+        self.current().config.connections.get(name).cloned()
+    }
+
+    fn broker(&self) -> &Arc<Broker> {
+        &self.vault
+    }
+
+    fn public_url(&self) -> &str {
+        &self.settings.public_url
+    }
 }
 
 /// Binds without waiting, with a message that names the address and the next step.
@@ -367,7 +389,7 @@ fn read_secrets(vault: &Broker, config: &Config, store: &Store) {
     };
     vault.reload(config.connections.values(), &sources);
     for connection in config.connections.values().filter(|connection| connection.active) {
-        if let Some(problem) = vault.problem(&connection.name) {
+        if let (Standing::Error, Some(problem)) = vault.standing(&connection.name) {
             tracing::warn!(connection = %connection.name, %problem, "no credential");
         }
     }

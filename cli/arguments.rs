@@ -44,6 +44,13 @@ pub(crate) enum Command {
     Explain(Explain),
     /// Show how the running postern, its connections and its deployments are
     Status(Json),
+    /// Authorise a connection's account, in a browser or on a device
+    Connect(Connect),
+    /// End a connection's account: revoke its tokens at the provider and delete them here
+    Disconnect {
+        /// The connection
+        name: String,
+    },
     /// Make, list and revoke the keys of deployments
     Deployment {
         #[command(subcommand)]
@@ -96,6 +103,19 @@ pub(crate) struct Serve {
     /// How long running requests may take to end after SIGTERM
     #[arg(long, env = "POSTERN_DRAIN", value_name = "SPAN", default_value = "30s", value_parser = span)]
     pub(crate) drain: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Connect {
+    /// The connection
+    #[arg(required_unless_present = "all")]
+    pub(crate) name: Option<String>,
+    /// Every connection that is not connected, one after another
+    #[arg(long, conflicts_with = "name")]
+    pub(crate) all: bool,
+    /// Type a code on another device instead of using a browser here
+    #[arg(long)]
+    pub(crate) device: bool,
 }
 
 #[derive(Debug, Args)]

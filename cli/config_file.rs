@@ -53,18 +53,22 @@ impl Stamp {
 
 /// The files besides the bindings file whose change matters: secrets and extra roots.
 pub(crate) fn files_used(config: &Config) -> Vec<PathBuf> {
-    let secrets = config.connections.values().filter_map(|connection| match &connection.auth {
-        model::config::Auth::Bearer { token: SecretSource::File(path) } => Some(path.clone()),
-        model::config::Auth::Bearer { .. } => None,
+    let secrets = secret_sources(config).filter_map(|source| match source {
+        SecretSource::File(path) => Some(path.clone()),
+        SecretSource::Env(_) | SecretSource::Sealed(_) | SecretSource::Literal(_) => None,
     });
     secrets.chain(config.upstream.ca_file.clone()).collect()
 }
 
 /// The environment variables that hold secrets.
 pub(crate) fn variables_used(config: &Config) -> Vec<String> {
-    let variables = config.connections.values().filter_map(|connection| match &connection.auth {
-        model::config::Auth::Bearer { token: SecretSource::Env(name) } => Some(name.clone()),
-        model::config::Auth::Bearer { .. } => None,
+    let variables = secret_sources(config).filter_map(|source| match source {
+        SecretSource::Env(name) => Some(name.clone()),
+        SecretSource::File(_) | SecretSource::Sealed(_) | SecretSource::Literal(_) => None,
     });
     variables.collect()
+}
+
+fn secret_sources(config: &Config) -> impl Iterator<Item = &SecretSource> {
+    config.connections.values().flat_map(|connection| connection.auth.secret_sources())
 }

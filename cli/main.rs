@@ -64,6 +64,8 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Check(check) => command::check::check(place, check)?,
         Command::Explain(explain) => command::explain::explain(place, explain).await?,
         Command::Status(output) => command::status::status(place, output).await?,
+        Command::Connect(connect) => command::connect::connect(place, connect).await?,
+        Command::Disconnect { name } => command::connect::disconnect(place, name).await?,
         Command::Deployment { command: Deployment::Key { command } } => command::key::key(place, command).await?,
         Command::Secret { command } => command::secret::secret(place, command).await?,
         Command::Ca { command } => command::ca::ca(place, command).await?,

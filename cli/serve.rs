@@ -60,13 +60,16 @@ impl Process {
         let hosts = Arc::new(public_host(&app.settings().public_url)?);
         let controls = Arc::clone(app) as Arc<dyn Controls>;
         let stopped = process.stop.clone().cancelled_owned();
-        tokio::spawn(serve_listener(admin, Listener { controls, hosts }, stopped));
+        let desk = app.desk();
+        tokio::spawn(serve_listener(admin, Listener { desk: desk.clone(), controls, hosts }, stopped));
         let socket = app.settings().data.join("admin.sock");
         let socket =
             bind_socket(&socket).with_context(|| format!("the admin socket {} cannot be made", socket.display()))?;
-        tokio::spawn(serve_socket(socket, app.desk(), process.stop.clone().cancelled_owned()));
+        tokio::spawn(serve_socket(socket, desk, process.stop.clone().cancelled_owned()));
         tokio::spawn(Arc::clone(app.house()).listen(proxy, None, CancellationToken::new()));
         tokio::spawn(Arc::clone(app.house()).keep());
+        let vault = Arc::clone(app.vault());
+        tokio::spawn(async move { vault.tend().await });
         tokio::spawn(watch(Arc::clone(app)));
         tokio::spawn(settle(Arc::clone(app)));
         Ok(process)

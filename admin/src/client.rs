@@ -13,8 +13,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use crate::socket::{LentAt, Named, Problem};
-use crate::wire::{KeyRow, NewKey, SecretRow, Status};
+use crate::socket::{LentAt, Named, Problem, Way};
+use crate::wire::{Disconnected, KeyRow, NewKey, Outcome, SecretRow, Status, Ticket};
 
 /// The longest answer that is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -125,6 +125,30 @@ impl Client {
     pub async fn ca_pem(&self) -> Result<String, ClientError> {
         let bytes = self.exchange(Method::GET, "/v1/ca.pem", Vec::new()).await?;
         String::from_utf8(bytes.to_vec()).map_err(broken)
+    }
+
+    /// Begins to authorise an account, in a browser or on a device.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn invite(&self, connection: &str, device: bool) -> Result<Ticket, ClientError> {
+        self.ask(Method::POST, &format!("/v1/connections/{connection}/tickets"), json(&Way { device })?).await
+    }
+
+    /// How the authorising stands; waits a while for an outcome.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn outcome(&self, ticket: &str) -> Result<Outcome, ClientError> {
+        self.ask(Method::GET, &format!("/v1/tickets/{ticket}"), Vec::new()).await
+    }
+
+    /// Ends an account.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn disconnect(&self, connection: &str) -> Result<Disconnected, ClientError> {
+        self.ask(Method::DELETE, &format!("/v1/connections/{connection}/account"), Vec::new()).await
     }
 
     /// Borrows a listener whose callers are this deployment.

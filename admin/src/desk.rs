@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use model::DeploymentName;
+use model::config::Connection;
+use model::{ConnectionName, DeploymentName};
 use secrecy::{ExposeSecret, SecretString};
-use vault::Store;
+use vault::{Broker, Store};
 
-use crate::wire::{KeyRow, NewKey, SecretRow, Status};
+use crate::connecting::{Connecting, FlowError};
+use crate::wire::{Disconnected, KeyRow, NewKey, SecretRow, Status, Ticket};
 
 /// Why an operation failed.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +42,12 @@ pub trait Controls: Send + Sync {
     fn lend(&self, deployment: &DeploymentName) -> Result<PrivateListener, String>;
     /// The CA certificate that agents must trust, as PEM.
     fn ca_pem(&self) -> String;
+    /// A connection of the configuration in force.
+    fn connection(&self, name: &ConnectionName) -> Option<Arc<Connection>>;
+    /// Hands out credentials and authorises accounts.
+    fn broker(&self) -> &Arc<Broker>;
+    /// Where a browser reaches the admin listener, without a trailing slash.
+    fn public_url(&self) -> &str;
 }
 
 /// A listener lent to one child process; it closes, with every socket on it, when dropped.
@@ -55,13 +63,54 @@ pub struct PrivateListener {
 pub struct Desk {
     store: Store,
     controls: Option<Arc<dyn Controls>>,
+    connecting: Arc<Connecting>,
 }
 
 impl Desk {
     /// A desk over the store alone (nothing is running), or with the running process.
     #[must_use]
     pub fn new(store: Store, controls: Option<Arc<dyn Controls>>) -> Self {
-        Self { store, controls }
+        Self { store, controls, connecting: Arc::default() }
+    }
+
+    pub(crate) fn connecting(&self) -> &Arc<Connecting> {
+        &self.connecting
+    }
+
+    /// Begins to authorise an account, in a browser or on a device.
+    ///
+    /// # Errors
+    /// [`DeskError`] in words.
+    pub(crate) async fn invite(&self, name: &ConnectionName, device: bool) -> Result<Ticket, DeskError> {
+        let (controls, connection) = self.running(name)?;
+        let refused = |error: FlowError| DeskError::Refused(error.to_string());
+        if device {
+            return self.connecting.on_device(&connection, controls.broker()).await.map_err(refused);
+        }
+        // Found out now, rather than by whoever follows the link.
+        controls
+            .broker()
+            .begin(&connection, "https://postern.invalid/")
+            .map_err(|error| DeskError::Refused(error.to_string()))?;
+        self.connecting.invite(name, controls.public_url()).map_err(refused)
+    }
+
+    /// Ends an account; says what the provider answered.
+    ///
+    /// # Errors
+    /// [`DeskError`] in words.
+    pub(crate) async fn disconnect(&self, name: &ConnectionName) -> Result<Disconnected, DeskError> {
+        let (controls, connection) = self.running(name)?;
+        let revocation =
+            controls.broker().disconnect(&connection).await.map_err(|error| DeskError::Store(error.to_string()))?;
+        Ok(Disconnected { revocation })
+    }
+
+    fn running(&self, name: &ConnectionName) -> Result<(&Arc<dyn Controls>, Arc<Connection>), DeskError> {
+        let controls = self.controls.as_ref().ok_or_else(|| DeskError::NotFound("nothing is running".into()))?;
+        let connection = controls.connection(name);
+        let connection = connection.ok_or_else(|| DeskError::NotFound(format!("there is no connection \"{name}\"")))?;
+        Ok((controls, connection))
     }
 
     pub(crate) fn controls(&self) -> Option<&Arc<dyn Controls>> {

@@ -3,6 +3,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod client;
+mod connecting;
 mod desk;
 mod listener;
 mod metrics;
@@ -14,4 +15,7 @@ pub use client::{Client, ClientError, Lent};
 pub use desk::{Controls, Desk, DeskError, PrivateListener};
 pub use listener::{Listener, serve_listener};
 pub use socket::{bind_socket, serve_socket};
-pub use wire::{ConfigStatus, ConnectionState, ConnectionStatus, DeploymentStatus, KeyRow, NewKey, SecretRow, Status};
+pub use wire::{
+    ConfigStatus, ConnectionState, ConnectionStatus, DeploymentStatus, Disconnected, KeyRow, NewKey, Outcome,
+    SecretRow, Status, Ticket,
+};

@@ -28,6 +28,45 @@ pub(crate) fn connect(name: &str) -> String {
     )
 }
 
+/// The page behind a one-time link: one step to the provider. `name` is a slug and `ticket` made of URL-safe letters.
+pub(crate) fn authorise(name: &str, ticket: &str) -> String {
+    page(
+        &format!("Connect {name}"),
+        &format!(
+            "<p>You will be sent to the provider. Sign in there with the account that agents shall use, and allow access.</p>\
+             <p><a href=\"/connect/{name}/start?ticket={ticket}\">Go to the provider</a></p>\
+             <p>This link works once, and for ten minutes.</p>"
+        ),
+    )
+}
+
+/// The account is authorised.
+pub(crate) fn connected(name: &str, account: Option<&str>) -> String {
+    let whose = account.map(|account| format!(" as <b>{}</b>", escaped(account))).unwrap_or_default();
+    page(&format!("{name} is connected"), &format!("<p>Connected{whose}. You can close this window.</p>"))
+}
+
+/// Something went wrong; the text may hold a provider's words.
+pub(crate) fn failed(problem: &str) -> String {
+    page("Not connected", &format!("<p>{}</p>", escaped(problem)))
+}
+
+fn escaped(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for letter in text.chars().take(500) {
+        match letter {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            '\'' => safe.push_str("&#39;"),
+            letter if letter.is_control() => safe.push(' '),
+            letter => safe.push(letter),
+        }
+    }
+    safe
+}
+
 /// For a name that is no connection's.
 pub(crate) fn unknown() -> String {
     page("Unknown connection", "<p>There is no connection of that name.</p>")

@@ -6,6 +6,7 @@ use std::io;
 use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Query, State};
@@ -14,13 +15,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
 use http_body::Frame;
-use model::DeploymentName;
+use model::{ConnectionName, DeploymentName};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use tokio::net::UnixListener;
 
 use crate::desk::{Desk, DeskError, PrivateListener};
-use crate::wire::{KeyRow, NewKey, SecretRow, Status};
+use crate::wire::{Disconnected, KeyRow, NewKey, Outcome, SecretRow, Status, Ticket};
 
 /// Makes the socket. A file that a dead process left behind is replaced; the store's lock tells that none is alive.
 ///
@@ -57,6 +58,9 @@ fn routes(desk: Desk) -> Router {
         .route("/v1/secrets/{name}", put(set_secret).delete(delete_secret))
         .route("/v1/ca.pem", get(ca_pem))
         .route("/v1/listeners", post(lend))
+        .route("/v1/connections/{name}/tickets", post(invite))
+        .route("/v1/connections/{name}/account", delete(disconnect))
+        .route("/v1/tickets/{id}", get(outcome))
         .with_state(desk)
 }
 
@@ -154,6 +158,41 @@ async fn delete_secret(
 async fn ca_pem(State(desk): State<Desk>) -> Result<String, DeskError> {
     let controls = desk.controls().ok_or_else(|| DeskError::NotFound("nothing is running".into()))?;
     Ok(controls.ca_pem())
+}
+
+/// How long a question after an outcome is held open.
+const OUTCOME_IN: Duration = Duration::from_secs(25);
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Way {
+    pub(crate) device: bool,
+}
+
+fn connection(text: &str) -> Result<ConnectionName, DeskError> {
+    ConnectionName::parse(text).map_err(|error| DeskError::Refused(error.to_string()))
+}
+
+async fn invite(
+    State(desk): State<Desk>,
+    axum::extract::Path(name): axum::extract::Path<String>,
+    Json(way): Json<Way>,
+) -> Result<Json<Ticket>, DeskError> {
+    desk.invite(&connection(&name)?, way.device).await.map(Json)
+}
+
+async fn disconnect(
+    State(desk): State<Desk>,
+    axum::extract::Path(name): axum::extract::Path<String>,
+) -> Result<Json<Disconnected>, DeskError> {
+    desk.disconnect(&connection(&name)?).await.map(Json)
+}
+
+async fn outcome(
+    State(desk): State<Desk>,
+    axum::extract::Path(id): axum::extract::Path<String>,
+) -> Result<Json<Outcome>, DeskError> {
+    let outcome = desk.connecting().outcome(&id, OUTCOME_IN).await;
+    outcome.map(Json).ok_or_else(|| DeskError::NotFound("this link is too old".into()))
 }
 
 async fn lend(State(desk): State<Desk>, Json(named): Json<Named>) -> Result<Response, DeskError> {

@@ -107,8 +107,12 @@ pub struct ConnectionStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ConnectionState {
-    /// Its credential is at hand.
+    /// Its credential is at hand, or can be had.
     Connected,
+    /// Nobody has authorised it yet.
+    Available,
+    /// The provider refuses it: somebody must authorise it anew.
+    NeedsReauth,
     /// Its credential cannot be had.
     Error,
     /// It is switched off.
@@ -124,4 +128,42 @@ pub struct DeploymentStatus {
     pub keys: usize,
     /// Bindings that it has.
     pub bindings: usize,
+}
+
+/// A one-time link for authorising an account.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Ticket {
+    /// For asking after the outcome.
+    pub id: String,
+    /// Where somebody goes with a browser.
+    pub url: String,
+    /// What somebody types there, for a device.
+    pub user_code: Option<String>,
+    /// Where it is typed, for a device.
+    pub verification_url: Option<String>,
+}
+
+/// How the authorising of an account stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum Outcome {
+    /// Nobody has finished yet.
+    Pending,
+    /// It is connected.
+    Connected {
+        /// The account's label at the provider, where it tells.
+        account: Option<String>,
+    },
+    /// It failed.
+    Failed {
+        /// Why, in words.
+        problem: String,
+    },
+}
+
+/// What came of ending an account.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Disconnected {
+    /// What the provider said to the revocation.
+    pub revocation: String,
 }

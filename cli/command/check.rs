@@ -68,10 +68,9 @@ fn unreadable_secrets(config: &Config) -> Vec<(String, String)> {
         environment: &|name| std::env::var(name).ok(),
         sealed: &|_| Ok(Some(secrecy::SecretString::from("assumed"))),
     };
-    let problems = config.connections.values().filter_map(|connection| {
-        let model::config::Auth::Bearer { token } = &connection.auth;
-        let error = sources.read(token).err()?;
-        Some((connection.name.to_string(), error.to_string()))
+    let problems = config.connections.values().flat_map(|connection| {
+        let unreadable = connection.auth.secret_sources().into_iter().filter_map(|source| sources.read(source).err());
+        unreadable.map(|error| (connection.name.to_string(), error.to_string()))
     });
     problems.collect()
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod ca;
 pub(crate) mod check;
+pub(crate) mod connect;
 pub(crate) mod demo;
 pub(crate) mod env;
 pub(crate) mod explain;

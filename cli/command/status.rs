@@ -51,6 +51,8 @@ fn print(status: &Status) {
         .map(|row| {
             let state = match row.state {
                 ConnectionState::Connected => "connected",
+                ConnectionState::Available => "available",
+                ConnectionState::NeedsReauth => "needs_reauth",
                 ConnectionState::Error => "error",
                 ConnectionState::Inactive => "inactive",
             };

@@ -4,8 +4,10 @@
 
 pub mod address;
 pub mod authority;
+pub mod catalogue;
 pub mod config;
 pub mod file;
+pub mod guard;
 pub mod identity;
 pub mod limits;
 pub mod name;
@@ -13,6 +15,7 @@ pub mod path;
 pub mod pattern;
 pub mod policy;
 pub mod refusal;
+pub mod template;
 
 pub use authority::{Authority, Destination, DnsName, Host, Scheme};
 pub use config::{Config, Connection, Deployment, SecretSource, Unbound};

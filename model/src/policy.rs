@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::authority::{Authority, Destination, DnsName, Host, Scheme};
 use crate::config::{Connection, Deployment, Unbound};
+use crate::guard;
 use crate::name::{ConnectionName, DeploymentName};
 use crate::path::{PathPattern, is_ambiguous};
 use crate::pattern::{HostPattern, PatternHost, Specificity};
@@ -266,8 +267,9 @@ impl Bound {
         &self.bindings
     }
 
-    /// Chooses the binding for one request and checks it: connection state, scheme, path, method. The request's own
-    /// choice counts first, then the longer path prefix, then `default: true`.
+    /// Chooses the binding for one request and checks it: connection state, path, method, scheme. The request's own
+    /// choice counts first, then the longer path prefix, then `default: true`. The token endpoints of the connection's own
+    /// provider are never covered.
     ///
     /// # Errors
     /// The [`Refusal`] that the first failed check names.
@@ -281,6 +283,9 @@ impl Bound {
         let on_path = narrowest_paths(&named, ask.path)?;
         let binding = choose(&on_path, ask.method)?;
         check_active(binding)?;
+        if let Some(reason) = guard::refusal(&binding.connection.guarded, &self.destination, ask.path) {
+            return Err(forbidden(binding, reason));
+        }
         if self.destination.scheme == Scheme::Http && !binding.allow_plaintext {
             return Err(Refusal::PlaintextForbidden { connection: binding.connection.name.clone() });
         }
@@ -352,16 +357,20 @@ mod tests {
     use secrecy::SecretString;
 
     use super::*;
-    use crate::config::{Auth, SecretSource};
+    use crate::config::{Auth, Refresh, SecretSource};
+    use crate::guard::Guarded;
 
     fn connection(name: &str, active: bool) -> Arc<Connection> {
         Arc::new(Connection {
             name: ConnectionName::parse(name).unwrap(),
             tenant: None,
             integration: None,
+            context: Default::default(),
             hosts: Vec::new(),
             active,
             auth: Auth::Bearer { token: SecretSource::Literal(SecretString::from("x")) },
+            refresh: Refresh::default(),
+            guarded: Guarded::of_endpoint("https://guarded.test/oauth/token").into_iter().collect(),
         })
     }
 
@@ -479,6 +488,18 @@ mod tests {
             Binding { connection: connection("off", false), methods: vec!["GET".into()], ..binding("off", "a.test") };
         let policy = policy(vec![on_paths(off, &["/v1/**"])], &[]);
         assert_eq!(code(ask(&policy, "POST", "https://a.test/v2", None)), "connection_inactive");
+    }
+
+    #[test]
+    fn a_binding_never_covers_the_token_endpoint_of_its_own_provider() {
+        let everything = on_paths(binding("everything", "guarded.test"), &["/**"]);
+        let policy = policy(vec![everything, binding("wide", "*.test")], &[]);
+        assert_eq!(ask(&policy, "GET", "https://guarded.test/v1", None).unwrap(), "everything");
+        assert_eq!(ask(&policy, "GET", "https://x.test/oauth/token", None).unwrap(), "wide");
+        for path in ["/oauth/token", "/oauth/token/", "/OAuth/token", "/x/../oauth/token"] {
+            let refused = ask(&policy, "POST", &format!("https://guarded.test{path}"), None);
+            assert_eq!(code(refused), "request_forbidden", "{path}");
+        }
     }
 
     #[test]

@@ -32,6 +32,16 @@ pub enum Refusal {
         /// The connection.
         connection: ConnectionName,
     },
+    /// Nobody has authorised the account yet.
+    NotConnected {
+        /// The connection.
+        connection: ConnectionName,
+    },
+    /// The provider refuses the refresh token: somebody must authorise the account anew.
+    NeedsReauth {
+        /// The connection.
+        connection: ConnectionName,
+    },
     /// The address is private, loopback, link-local or postern's own, and not allowed.
     DestinationForbidden,
     /// A credential would travel over `http://`.
@@ -137,6 +147,8 @@ impl Refusal {
             Self::BindingMissing { .. } => "binding_missing",
             Self::RequestForbidden { .. } => "request_forbidden",
             Self::ConnectionInactive { .. } => "connection_inactive",
+            Self::NotConnected { .. } => "not_connected",
+            Self::NeedsReauth { .. } => "needs_reauth",
             Self::DestinationForbidden => "destination_forbidden",
             Self::PlaintextForbidden { .. } => "plaintext_forbidden",
             Self::ConnectionAmbiguous { .. } => "connection_ambiguous",
@@ -164,6 +176,8 @@ impl Refusal {
             Self::BindingMissing { .. }
             | Self::RequestForbidden { .. }
             | Self::ConnectionInactive { .. }
+            | Self::NotConnected { .. }
+            | Self::NeedsReauth { .. }
             | Self::DestinationForbidden
             | Self::PlaintextForbidden { .. } => 403,
             Self::ConnectionAmbiguous { .. } => 409,
@@ -188,6 +202,8 @@ impl Refusal {
             | Self::BindingMissing { .. }
             | Self::RequestForbidden { .. }
             | Self::ConnectionInactive { .. }
+            | Self::NotConnected { .. }
+            | Self::NeedsReauth { .. }
             | Self::PlaintextForbidden { .. }
             | Self::ConnectionAmbiguous { .. }
             | Self::MethodRefused
@@ -235,6 +251,8 @@ impl Refusal {
             | Self::BindingMissing { .. }
             | Self::RequestForbidden { .. }
             | Self::ConnectionInactive { .. }
+            | Self::NotConnected { .. }
+            | Self::NeedsReauth { .. }
             | Self::DestinationForbidden
             | Self::PlaintextForbidden { .. }
             | Self::ConnectionAmbiguous { .. }
@@ -253,6 +271,8 @@ impl Refusal {
         match self {
             Self::RequestForbidden { connection, .. }
             | Self::ConnectionInactive { connection }
+            | Self::NotConnected { connection }
+            | Self::NeedsReauth { connection }
             | Self::PlaintextForbidden { connection }
             | Self::CredentialUnavailable { connection, .. } => Some(connection),
             _ => None,
@@ -284,6 +304,14 @@ impl Refusal {
                 ),
             },
             Self::ConnectionInactive { connection } => format!("Connection \"{connection}\" is switched off."),
+            Self::NotConnected { connection } => {
+                format!("Connection \"{connection}\" has not been authorised yet. The operator connects it.")
+            }
+            Self::NeedsReauth { connection } => {
+                format!(
+                    "The provider no longer accepts connection \"{connection}\". The operator must connect it anew."
+                )
+            }
             Self::DestinationForbidden => {
                 "This address is private, link-local or the proxy's own, and the operator has not allowed it.".into()
             }

@@ -81,6 +81,8 @@ fn every_refusal() -> Vec<Refusal> {
         Refusal::RequestForbidden { .. } =>
             Refusal::RequestForbidden { connection: connection.clone(), reason: Forbidden::Method },
         Refusal::ConnectionInactive { .. } => Refusal::ConnectionInactive { connection: connection.clone() },
+        Refusal::NotConnected { .. } => Refusal::NotConnected { connection: connection.clone() },
+        Refusal::NeedsReauth { .. } => Refusal::NeedsReauth { connection: connection.clone() },
         Refusal::DestinationForbidden => Refusal::DestinationForbidden,
         Refusal::PlaintextForbidden { .. } => Refusal::PlaintextForbidden { connection: connection.clone() },
         Refusal::ConnectionAmbiguous { .. } =>

@@ -104,7 +104,9 @@ fn named(refusal: &Refusal) -> Vec<&str> {
 
 fn connect_url(refusal: &Refusal, known: &Known<'_>) -> Option<String> {
     match refusal {
-        Refusal::ConnectionInactive { connection } => Some(format!("{}/connect/{connection}", known.public_url)),
+        Refusal::ConnectionInactive { connection }
+        | Refusal::NotConnected { connection }
+        | Refusal::NeedsReauth { connection } => Some(format!("{}/connect/{connection}", known.public_url)),
         _ => None,
     }
 }

@@ -2,12 +2,12 @@
 //! and see to it that a socket goes back to the pool only after a clean end; they hold no more than one frame.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -48,26 +48,57 @@ impl Progress {
     }
 }
 
+/// The longest body that is kept for a repetition, in bytes (`replay buffer`).
+const REPLAY_BYTES_MAX: u64 = 64 * 1024;
+
 /// The agent's body on its way up.
 #[derive(Debug)]
 pub(crate) struct Upload {
-    incoming: Option<Incoming>,
+    source: Source,
     bytes: Arc<AtomicU64>,
     progress: Arc<Progress>,
+    copy: Option<Kept>,
 }
+
+#[derive(Debug)]
+enum Source {
+    Agent(Incoming),
+    Kept(Full<Bytes>),
+}
+
+/// What has passed of a body, for sending it again; `None` once it is too long for that.
+pub(crate) type Kept = Arc<Mutex<Option<BytesMut>>>;
 
 impl Upload {
     pub(crate) fn new(incoming: Incoming, bytes: Arc<AtomicU64>) -> (Self, Arc<Progress>) {
         let progress = Arc::new(Progress::default());
         progress.sent.store(incoming.is_end_stream(), Ordering::Release);
-        (Self { incoming: Some(incoming), bytes, progress: Arc::clone(&progress) }, progress)
+        (Self { source: Source::Agent(incoming), bytes, progress: Arc::clone(&progress), copy: None }, progress)
     }
 
-    /// A body of no bytes, for repeating a request that had none.
-    pub(crate) fn none() -> (Self, Arc<Progress>) {
+    /// A body that is at hand, for repeating a request.
+    pub(crate) fn kept(bytes: Bytes) -> (Self, Arc<Progress>) {
         let progress = Arc::new(Progress::default());
-        progress.sent.store(true, Ordering::Release);
-        (Self { incoming: None, bytes: Arc::default(), progress: Arc::clone(&progress) }, progress)
+        progress.sent.store(bytes.is_empty(), Ordering::Release);
+        let source = Source::Kept(Full::new(bytes));
+        (Self { source, bytes: Arc::default(), progress: Arc::clone(&progress), copy: None }, progress)
+    }
+
+    /// Keeps what passes, as long as it is short enough.
+    pub(crate) fn keep(&mut self) -> Kept {
+        let may_fit = self.size_hint().lower() <= REPLAY_BYTES_MAX;
+        Arc::clone(self.copy.insert(Arc::new(Mutex::new(may_fit.then(BytesMut::new)))))
+    }
+
+    fn copy(&self, data: &Bytes) {
+        let Some(copy) = &self.copy else { return };
+        let mut copy = copy.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bytes) = copy.as_mut() {
+            bytes.extend_from_slice(data);
+            if bytes.len() as u64 > REPLAY_BYTES_MAX {
+                *copy = None;
+            }
+        }
     }
 }
 
@@ -76,34 +107,43 @@ impl Body for Upload {
     type Error = Broken;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
-        let frame = ready!(Pin::new(incoming).poll_frame(cx));
-        match frame {
-            Some(Ok(frame)) => {
-                let size = frame.data_ref().map_or(0, Bytes::len);
-                self.bytes.fetch_add(size as u64, Ordering::Relaxed);
+        let frame = match &mut self.source {
+            Source::Agent(incoming) => {
+                ready!(Pin::new(incoming).poll_frame(cx)).map(|frame| frame.map_err(Broken::Peer))
+            }
+            Source::Kept(full) => {
+                ready!(Pin::new(full).poll_frame(cx)).map(|frame| frame.map_err(|never| match never {}))
+            }
+        };
+        match &frame {
+            Some(Ok(passing)) => {
+                let data = passing.data_ref();
+                self.bytes.fetch_add(data.map_or(0, Bytes::len) as u64, Ordering::Relaxed);
+                if let Some(data) = data {
+                    self.copy(data);
+                }
                 if self.is_end_stream() {
                     self.progress.sent.store(true, Ordering::Release);
                 }
-                Poll::Ready(Some(Ok(without_forbidden_trailers(frame))))
             }
-            Some(Err(error)) => {
-                self.progress.broken.store(true, Ordering::Release);
-                Poll::Ready(Some(Err(error.into())))
-            }
-            None => {
-                self.progress.sent.store(true, Ordering::Release);
-                Poll::Ready(None)
-            }
+            Some(Err(_)) => self.progress.broken.store(true, Ordering::Release),
+            None => self.progress.sent.store(true, Ordering::Release),
         }
+        Poll::Ready(frame.map(|frame| frame.map(without_forbidden_trailers)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(Body::is_end_stream)
+        match &self.source {
+            Source::Agent(incoming) => incoming.is_end_stream(),
+            Source::Kept(full) => full.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        match &self.source {
+            Source::Agent(incoming) => incoming.size_hint(),
+            Source::Kept(full) => full.size_hint(),
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use http::{Method, Request, Response, request};
 use hyper::body::Incoming;
 use model::refusal::Malformed;
 use model::{Ask, Caller, Destination, Grant, Refusal, Route};
+use vault::Why;
 
 use crate::House;
 use crate::agree::{Door, destination};
@@ -19,8 +20,9 @@ use crate::body::{Download, Reply, Upload};
 use crate::dial::forbids_literal;
 use crate::fields;
 use crate::forward::forward;
+use crate::granted::Granted;
 use crate::identify::login;
-use crate::inject::{inject, pass};
+use crate::inject::pass;
 use crate::interim::pass_interim;
 use crate::internal::{self, is_internal};
 use crate::pulse::Pulse;
@@ -141,9 +143,9 @@ async fn corridor(
     }
     let grant = authorize(&snapshot, &caller, destination, &parts)?;
     record.note_binding(&grant.binding().id, &grant.binding().connection.name);
-    let credential = house.vault.credential(&grant).map_err(|reason| unavailable(&grant, &reason))?;
-    let authenticated = inject(parts, upload, &grant, &credential, &house.via)?;
-    forward(house, &snapshot, authenticated, progress).await.map(Found::Carried)
+    let credential = house.vault.credential(&grant).await.map_err(|reason| unavailable(&grant, &reason))?;
+    let granted = Granted { grant, credential };
+    granted.send(house, &snapshot, parts, upload, progress).await.map(Found::Carried)
 }
 
 /// A tunnel's caller is settled; at the open door each request brings its own login.
@@ -218,5 +220,9 @@ fn authorize(
 fn unavailable(grant: &Grant, reason: &vault::Unavailable) -> Refusal {
     let connection = grant.binding().connection.name.clone();
     tracing::warn!(%connection, %reason, "no credential");
-    Refusal::CredentialUnavailable { connection, retry_in: crate::CREDENTIAL_RETRY_IN }
+    match reason.why() {
+        Why::NotConnected => Refusal::NotConnected { connection },
+        Why::NeedsReauth => Refusal::NeedsReauth { connection },
+        Why::ForNow { retry_in } => Refusal::CredentialUnavailable { connection, retry_in },
+    }
 }

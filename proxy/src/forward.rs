@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -70,7 +71,7 @@ impl Attempt {
         if !warm || !bodyless || !self.request.method().is_idempotent() {
             return None;
         }
-        let (body, progress) = Upload::none();
+        let (body, progress) = Upload::kept(Bytes::new());
         let mut request = Request::new(body);
         *request.method_mut() = self.request.method().clone();
         *request.uri_mut() = self.request.uri().clone();

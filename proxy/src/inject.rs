@@ -6,7 +6,9 @@ use http::uri::PathAndQuery;
 use http::{Request, Uri, Version, request};
 use model::policy::{Cookies, Grant};
 use model::{Destination, Refusal};
+use secrecy::{ExposeSecret, SecretString};
 use vault::Credential;
+use zeroize::Zeroizing;
 
 use crate::fields;
 use crate::pool::Key;
@@ -52,7 +54,9 @@ pub(crate) fn inject<B>(
     let binding = grant.binding();
     strip(&mut parts, via);
     fields::strip_credentials(&mut parts.headers);
-    parts.headers.remove(credential.name());
+    for (name, _) in credential.fields() {
+        parts.headers.remove(name);
+    }
     if binding.cookies == Cookies::Strip {
         parts.headers.remove(header::COOKIE);
     }
@@ -62,9 +66,14 @@ pub(crate) fn inject<B>(
     if !binding.paths.is_empty() {
         fields::strip_target_overrides(&mut parts.headers);
     }
-    let target = without_parameter(origin_form(&parts.uri)?, BEARER_PARAMETER)?;
+    let mut target = without_parameter(origin_form(&parts.uri)?, BEARER_PARAMETER)?;
+    if let Some((name, value)) = credential.parameter() {
+        target = with_parameter(without_parameter(target, name)?, name, value)?;
+    }
     aim(&mut parts, target, grant.destination())?;
-    parts.headers.insert(credential.name(), credential.value().clone());
+    for (name, value) in credential.fields() {
+        parts.headers.insert(name, value.clone());
+    }
     Ok(Authenticated {
         request: Request::from_parts(parts, body),
         key: Key::granted(grant, credential),
@@ -126,6 +135,23 @@ fn without_parameter(target: PathAndQuery, name: &str) -> Result<PathAndQuery, R
     PathAndQuery::try_from(text).map_err(|_| Refusal::Internal)
 }
 
+/// The target with a query parameter at its end. The name is plain; the value is escaped (RFC 3986 §2.3).
+fn with_parameter(target: PathAndQuery, name: &str, value: &SecretString) -> Result<PathAndQuery, Refusal> {
+    let separator = if target.query().is_some_and(|query| !query.is_empty()) { '&' } else { '?' };
+    let mut text = Zeroizing::new(target.as_str().trim_end_matches('?').to_owned());
+    text.push(separator);
+    text.push_str(name);
+    text.push('=');
+    for byte in value.expose_secret().bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    PathAndQuery::try_from(text.as_str()).map_err(|_| Refusal::Internal)
+}
+
 /// Compares the decoded name: `%61ccess_token` is the same parameter to a server.
 fn is_parameter(pair: &str, name: &str) -> bool {
     let written = pair.split('=').next().unwrap_or(pair);
@@ -159,6 +185,17 @@ mod tests {
         assert_eq!(without("/p?access_token=x"), "/p");
         assert_eq!(without("/p?a=1&access_token=x&b=2&access_token"), "/p?a=1&b=2");
         assert_eq!(without("/p?%61ccess%5Ftoken=x&a"), "/p?a");
+    }
+
+    #[test]
+    fn a_secret_in_the_query_replaces_what_the_agent_sent_there() {
+        let put = |target: &str| {
+            let target = without_parameter(target.parse().unwrap(), "key").unwrap();
+            with_parameter(target, "key", &SecretString::from("a b&c")).unwrap().to_string()
+        };
+        assert_eq!(put("/p"), "/p?key=a%20b%26c");
+        assert_eq!(put("/p?x=1&key=mine&k%65y=mine"), "/p?x=1&key=a%20b%26c");
+        assert_eq!(put("/p?"), "/p?key=a%20b%26c");
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod exchange;
 mod fields;
 mod forward;
 mod front;
+mod granted;
 mod head;
 mod identify;
 mod inject;
@@ -21,6 +22,7 @@ mod interim;
 mod internal;
 mod last_call;
 mod listen;
+mod outbound;
 mod pool;
 mod pulse;
 mod rates;
@@ -46,6 +48,7 @@ use tokio_util::task::TaskTracker;
 use vault::Broker;
 
 pub use dial::OwnListeners;
+pub use outbound::Outbound;
 pub use record::{OpenSink, Recorder};
 pub use snapshot::{IssuedKey, Snapshot};
 pub use trust::{Trust, TrustError};
@@ -53,8 +56,6 @@ pub use trust::{Trust, TrustError};
 use callers::Callers;
 use pool::Pool;
 
-/// How soon an agent should try again when a connection has no usable credential.
-const CREDENTIAL_RETRY_IN: Duration = Duration::from_secs(30);
 /// How often idle sockets to destinations are looked through.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
@@ -71,6 +72,8 @@ pub struct Furnishing {
     pub recorder: Arc<Recorder>,
     /// The listeners of this process.
     pub own: Arc<OwnListeners>,
+    /// The vault's way to token endpoints.
+    pub outbound: Arc<Outbound>,
     /// Where connect pages live, without a trailing slash.
     pub public_url: String,
     /// The CA certificate that agents must trust, as PEM.
@@ -87,6 +90,7 @@ pub struct House {
     minter: Arc<Minter>,
     recorder: Arc<Recorder>,
     own: Arc<OwnListeners>,
+    outbound: Arc<Outbound>,
     public_url: String,
     ca_pem: String,
     pseudonym: String,
@@ -106,7 +110,7 @@ impl House {
     /// # Errors
     /// When the mark is not fit for a header field.
     pub fn new(furnishing: Furnishing) -> Result<Arc<Self>, http::Error> {
-        let Furnishing { snapshot, vault, minter, recorder, own, public_url, ca_pem, mark } = furnishing;
+        let Furnishing { snapshot, vault, minter, recorder, own, outbound, public_url, ca_pem, mark } = furnishing;
         let pseudonym = format!("postern-{mark}");
         let via = HeaderValue::try_from(format!("1.1 {pseudonym}"))?;
         Ok(Arc::new(Self {
@@ -115,6 +119,7 @@ impl House {
             minter,
             recorder,
             own,
+            outbound,
             public_url,
             ca_pem,
             pseudonym,
@@ -137,6 +142,7 @@ impl House {
     /// Puts another view in force and cuts the callers that it no longer knows.
     pub fn install(&self, snapshot: Snapshot) {
         let snapshot = Arc::new(snapshot);
+        self.outbound.renew(&snapshot);
         self.snapshot.store(Arc::clone(&snapshot));
         self.callers.review(snapshot.identities());
     }

@@ -15,3 +15,12 @@ pub struct NoRandomness;
 pub(crate) fn bytes<const N: usize>() -> Result<[u8; N], NoRandomness> {
     <[u8; N]>::try_generate().map_err(|_| NoRandomness)
 }
+
+/// A fresh text of 256 random bits, in letters that are fit for a URL.
+///
+/// # Errors
+/// [`NoRandomness`] where the operating system's generator fails.
+pub fn text() -> Result<secrecy::SecretString, NoRandomness> {
+    use base64::Engine as _;
+    Ok(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes::<32>()?).into())
+}

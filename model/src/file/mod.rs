@@ -7,6 +7,7 @@ mod limits;
 mod mask;
 mod nearest;
 mod node;
+mod provider;
 mod raw;
 mod read;
 mod report;
@@ -20,6 +21,7 @@ mod vocabulary;
 mod yaml;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub(crate) use provider::{Definition, Entry, entries};
 pub use schema::schema;
 
 use crate::config::Config;

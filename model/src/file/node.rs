@@ -46,6 +46,7 @@ impl<T: JsonSchema> JsonSchema for At<T> {
 pub(super) type Node = At<Value>;
 
 /// What a node holds. There is no `Debug`: any text may be a secret.
+#[derive(Clone)]
 pub(super) enum Value {
     /// Nothing, `~` or `null`.
     Null,
@@ -67,6 +68,7 @@ pub(super) enum Value {
 }
 
 /// One entry of a map.
+#[derive(Clone)]
 pub(super) struct Entry {
     /// The key.
     pub(super) key: At<String>,

@@ -38,6 +38,8 @@ raw! {
         authorization_url: Option<At<String>>,
         /// Where tokens are issued and refreshed (OAuth 2.0).
         token_url: Option<At<String>>,
+        /// Where a machine without a browser begins (RFC 8628).
+        device_authorization_url: Option<At<String>>,
         /// Where tokens are revoked on disconnect (RFC 7009).
         revocation_url: Option<At<String>>,
         /// Where the name of an authorised account is found.
@@ -47,29 +49,53 @@ raw! {
         /// The format of requests to the token endpoint: form if not given.
         token_request: Option<RawTokenRequest>,
         /// The scopes that are asked for where a connection names none.
-        scopes: Option<Vec<String>>,
+        scopes: Option<Vec<At<String>>>,
+        /// What stands between scopes: a space if not given.
+        scope_separator: Option<At<String>>,
+        /// Further parameters of the authorization request, as in {access_type: offline}.
+        authorize_params: Option<Named<String>>,
+        /// Further parameters of every token request.
+        token_params: Option<Named<String>>,
     }
 
     /// Where the name of an authorised account is found.
     struct RawAccountSource {
         /// The URL that describes the account.
         url: At<String>,
-        /// The field of its JSON answer, or a JSON pointer (RFC 6901).
+        /// The field of its JSON answer that names the account, or a JSON pointer (RFC 6901).
         account: String,
+        /// The same, for the provider's own identifier of the account.
+        id: Option<String>,
+        /// JSON to be posted there. Without it the URL is fetched with GET.
+        body: Option<String>,
+        /// The scheme of the Authorization header there, if it is another one.
+        scheme: Option<String>,
     }
 
     /// An account.
     struct RawConnection {
-        /// The integration it belongs to, defined under "integrations".
+        /// The integration it belongs to: one of "integrations", or of the built-in catalogue.
         integration: Option<At<String>>,
+        /// What distinguishes this account at its provider, as in {subdomain: acme}. The integration says what it needs.
+        context: Option<At<Named<String>>>,
         /// Where it may be used, if a binding names no hosts of its own. Replaces the integration's hosts.
         hosts: Option<Vec<At<String>>>,
         /// How it authenticates.
-        auth: RawAuth,
+        auth: At<RawAuth>,
+        /// When its token is fetched anew.
+        refresh: Option<At<RawRefresh>>,
         /// False switches it off: requests get 403 connection_inactive.
         active: Option<bool>,
         /// The customer it belongs to; only deployments of the same customer can be bound to it.
         tenant: Option<At<String>>,
+    }
+
+    /// When a token is fetched anew.
+    struct RawRefresh {
+        /// So long before it expires: 60s if not given. A token of short life is fetched when a tenth of it is left.
+        early: Option<Span>,
+        /// So often even while nothing uses it, or off: 24h if not given.
+        keep_alive: Option<SpanOrOff>,
     }
 
     /// An agent: a container, a job, a service.
@@ -201,6 +227,8 @@ choice! {
         Basic = "basic",
         /// In the request's body.
         Post = "post",
+        /// Only the client id, in the body: a public client has no secret.
+        None = "none",
     }
 
     /// The format of requests to the token endpoint.

@@ -33,6 +33,14 @@ const MISSING_HELP: &[(&str, &str)] = &[
     ("bindings", "to bind nothing, write \"bindings: []\""),
     ("auth", "for example: auth: {type: bearer, token: {env: NAME}}"),
     ("token", "for example: token: {env: NAME}"),
+    ("password", "for example: password: {env: NAME}"),
+    ("value", "for example: value: {env: NAME}"),
+    ("client_id", "for example: client_id: {env: NAME}; an id that is no secret may stand here as it is"),
+    ("refresh_token", "the first one, for example: refresh_token: {sealed: NAME}; it is kept and rotated from then on"),
+    ("key", "the JSON key file, for example: key: {file: PATH}"),
+    ("private_key", "the app's private key, for example: private_key: {file: PATH}"),
+    ("command", "for example: command: [/usr/local/bin/token-helper, --json]"),
+    ("subject_token_type", "for example: subject_token_type: urn:ietf:params:oauth:token-type:access_token"),
 ];
 
 fn missing_help(key: &str) -> Option<String> {
@@ -232,6 +240,70 @@ impl Read for NonZeroU32 {
     }
 }
 
+/// Something that is read from some keys of a map, perhaps beside others.
+pub(super) trait Keyed: Sized {
+    /// Its keys.
+    fn keys() -> Vec<&'static str>;
+
+    /// Reads all of them. `None` after a report of what is wrong.
+    fn take(fields: &Fields<'_>, report: &mut Report<'_>) -> Option<Self>;
+
+    /// Their descriptions, as the schema of a map with just these keys.
+    fn schema(generator: &mut SchemaGenerator) -> Schema;
+}
+
+/// Nothing besides what stands beside it.
+impl Keyed for () {
+    fn keys() -> Vec<&'static str> {
+        Vec::new()
+    }
+
+    fn take(_: &Fields<'_>, _: &mut Report<'_>) -> Option<Self> {
+        Some(())
+    }
+
+    fn schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "object", "properties": {}, "additionalProperties": false })
+    }
+}
+
+/// Two groups of keys in one map.
+impl<A: Keyed, B: Keyed> Keyed for (A, B) {
+    fn keys() -> Vec<&'static str> {
+        [A::keys(), B::keys()].concat()
+    }
+
+    fn take(fields: &Fields<'_>, report: &mut Report<'_>) -> Option<Self> {
+        // Both are read before the first failure counts.
+        let (one, other) = (A::take(fields, report), B::take(fields, report));
+        Some((one?, other?))
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut schema = A::schema(generator);
+        add_keys(&mut schema, B::schema(generator));
+        schema
+    }
+}
+
+/// Adds the keys of one schema of a map to another.
+pub(super) fn add_keys(schema: &mut Schema, mut other: Schema) {
+    use serde_json::{Map, Value};
+
+    let schema = schema.ensure_object();
+    if let Some(Value::Object(added)) = other.remove("properties")
+        && let Some(properties) =
+            schema.entry("properties").or_insert_with(|| Value::Object(Map::new())).as_object_mut()
+    {
+        properties.extend(added);
+    }
+    if let Some(Value::Array(added)) = other.remove("required")
+        && let Some(required) = schema.entry("required").or_insert_with(|| Value::Array(Vec::new())).as_array_mut()
+    {
+        required.extend(added);
+    }
+}
+
 /// Declares structs of bindings.yaml: each field is a key, its doc comment the description in the schema, and an
 /// `Option` a key that may be missing. `later` names documented keys that this version refuses.
 macro_rules! raw {
@@ -249,16 +321,33 @@ macro_rules! raw {
             $($(#[$field_meta])* pub(super) $field: $kind,)*
         }
 
+        impl $crate::file::read::Keyed for $name {
+            fn keys() -> Vec<&'static str> {
+                vec![$($crate::file::read::key(stringify!($field))),*]
+            }
+
+            fn take(
+                fields: &$crate::file::read::Fields<'_>,
+                report: &mut $crate::file::report::Report<'_>,
+            ) -> Option<Self> {
+                // All of them are read before the first failure counts.
+                $(let $field = fields.take($crate::file::read::key(stringify!($field)), report);)*
+                Some(Self { $($field: $field?),* })
+            }
+
+            fn schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                <Self as schemars::JsonSchema>::json_schema(generator)
+            }
+        }
+
         impl $crate::file::read::Read for $name {
             fn read(
                 node: &$crate::file::node::Node,
                 report: &mut $crate::file::report::Report<'_>,
             ) -> Option<Self> {
-                const KEYS: &[&str] = &[$($crate::file::read::key(stringify!($field))),*];
-                let fields = $crate::file::read::Fields::of(node, KEYS, &[$($($later),+)?], report)?;
-                // All of them are read before the first failure counts.
-                $(let $field = fields.take($crate::file::read::key(stringify!($field)), report);)*
-                Some(Self { $($field: $field?),* })
+                use $crate::file::read::Keyed as _;
+                let fields = $crate::file::read::Fields::of(node, &Self::keys(), &[$($($later),+)?], report)?;
+                Self::take(&fields, report)
             }
         }
     )*};

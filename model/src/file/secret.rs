@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::node::{At, Node, Value};
 use super::read::{Read, mismatch, raw};
@@ -46,6 +46,14 @@ impl RawSecret {
             return None;
         }
         Some(secret.value.0)
+    }
+
+    /// Whether the text itself is here and holds such a character.
+    pub(super) fn literal_has(&self, character: impl Fn(char) -> bool) -> bool {
+        match &self.0 {
+            SecretSource::Literal(text) => text.expose_secret().contains(character),
+            SecretSource::Env(_) | SecretSource::File(_) | SecretSource::Sealed(_) => false,
+        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! The typed records: deployment keys, named secrets and the certificate authority's root, each as JSON inside the
 //! seal. Nothing here is readable outside it but the records' names.
 
+mod accounts;
 mod keys;
 mod root;
 mod secrets;
 
+pub use accounts::AccountRecord;
 pub use keys::{IssuedKey, KEY_PREFIX, key_digest};
 pub use root::RootRecord;
 pub use secrets::{SECRET_BYTES_MAX, SECRET_NAME_BYTES_MAX, SecretName, Unfit};

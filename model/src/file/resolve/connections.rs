@@ -1,12 +1,16 @@
 //! `connections:` of the file. Secrets stay where they are; only the names of their places are looked at.
 
-use super::super::auth::{RawAuthFields, RawAuthType};
-use super::super::raw::RawConnection;
+use std::time::Duration;
+
+use super::super::node::At;
+use super::super::raw::{RawConnection, RawRefresh};
 use super::super::read::Named;
 use super::super::report::Report;
-use super::super::secret::RawSecret;
-use super::{Declared, declare, hosts, known, name};
-use crate::config::{Auth, Connection, Integration};
+use super::auth::{self, Surroundings};
+use super::guards::guarded;
+use super::integrations::{self, Chosen};
+use super::{Declared, declare, hosts, name};
+use crate::config::{Auth, Connection, Integration, Refresh};
 use crate::name::{ConnectionName, TenantName};
 
 /// Resolves every connection.
@@ -17,30 +21,43 @@ pub(super) fn resolve(
     report: &mut Report<'_>,
 ) -> Declared<Connection> {
     declare(entries, ConnectionName::parse, report, |own_name, raw, report| {
-        let auth = auth(raw.auth.0, allow_literal, &own_name, report);
+        let chosen = integrations::named(raw.integration.as_ref(), raw.context, integrations, report);
+        let surroundings =
+            Surroundings { owner: &own_name, place: raw.auth.place, integration: &chosen, allow_literal };
+        let auth = auth::resolve(raw.auth.value, &surroundings, report);
         let tenant = raw.tenant.and_then(|text| name(&text, TenantName::parse, report));
         let own_hosts = raw.hosts.map(|texts| hosts(&texts, report));
-        let integration = match &raw.integration {
-            Some(text) => Some(known(text, integrations, "integration", report)?),
-            None => None,
+        let refresh = refresh(raw.refresh, auth.as_ref(), report);
+        let auth = auth?;
+        let (integration, context) = match chosen {
+            Chosen::None => (None, Default::default()),
+            Chosen::Broken => return None,
+            Chosen::Known(integration, context) => (Some(integration), context),
         };
         let inherited = || integration.as_ref().map(|it| it.hosts.clone()).unwrap_or_default();
         Some(Connection {
             name: own_name,
             tenant,
+            context,
             hosts: own_hosts.unwrap_or_else(inherited),
-            integration: integration.as_ref().map(|it| it.name.clone()),
             active: raw.active.unwrap_or(true),
-            auth: auth?,
+            refresh,
+            guarded: guarded(integration.as_deref(), &auth),
+            integration,
+            auth,
         })
     })
 }
 
-fn auth(raw: RawAuthFields, allow_literal: bool, owner: &ConnectionName, report: &mut Report<'_>) -> Option<Auth> {
-    match raw.r#type {
-        RawAuthType::Bearer => {
-            let token = RawSecret::resolve(raw.token, allow_literal, owner.as_str(), report)?;
-            Some(Auth::Bearer { token })
-        }
+fn refresh(raw: Option<At<RawRefresh>>, auth: Option<&Auth>, report: &mut Report<'_>) -> Refresh {
+    let Some(raw) = raw else { return Refresh::default() };
+    if let Some(auth) = auth.filter(|auth| !auth.is_fetched()) {
+        let message = format!("\"refresh\" has no effect: a credential of type {} is not fetched", auth.type_name());
+        report.warning(raw.place, message, Some("remove \"refresh\"".to_owned()));
+    }
+    let default = Refresh::default();
+    Refresh {
+        early_in: raw.value.early.map_or(default.early_in, Duration::from),
+        keep_alive_in: raw.value.keep_alive.map_or(default.keep_alive_in, Option::from),
     }
 }

@@ -1,12 +1,17 @@
 //! From what was written to what is used: names that exist, patterns that parse, entries that do not contradict each
 //! other. It reports everything and invents nothing: what cannot be resolved is left out of a result that is not used.
 
+mod auth;
 mod bindings;
 mod conflicts;
 mod connections;
 mod deployments;
+mod guards;
 mod integrations;
+mod parts;
 mod upstream;
+
+pub(super) use integrations::integration;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -131,6 +131,7 @@ fn a_secret_is_where_the_file_says() {
     let config = accepted(EVERYTHING).config;
     let token = |name: &str| match &config.connections[name].auth {
         Auth::Bearer { token } => token.clone(),
+        other => panic!("{}", other.type_name()),
     };
     assert!(matches!(token("acme-main"), SecretSource::File(path) if path.to_str() == Some("/run/secrets/acme")));
     assert!(matches!(token("acme-eu"), SecretSource::Sealed(name) if name == "acme-eu"));

@@ -24,10 +24,15 @@ macro_rules! golden {
 golden! {
     a_mistake_is_blamed_once
     alias_bomb
+    auth_by_header
+    auth_by_machine
+    auth_by_oauth
     auth_types
+    auth_with_literals
     bad_limits_of_a_binding
     bad_names
     binding_without_hosts
+    contexts
     duplicate_bindings
     duplicate_names_and_keys
     empty_bindings_key
@@ -36,6 +41,7 @@ golden! {
     endpoint_without_tls
     foreign_tag
     identities
+    integration_details
     literal_secret
     lower_case_method
     merge_key
@@ -45,6 +51,7 @@ golden! {
     not_yaml
     only_comments
     other_version
+    refreshes
     several_documents
     tab_indentation
     tenants

@@ -1,6 +1,7 @@
 //! The reader as a whole: what it accepts, what it says to each kind of mistake, and that it never tells a secret.
 
 mod accepted;
+mod auths;
 mod golden;
 mod hostile;
 mod leaks;

@@ -1,25 +1,39 @@
 //! The operator's configuration after resolution: what the program uses, not what was written. Secrets appear only as
 //! the places they come from.
 
+mod auth;
+mod integration;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use secrecy::SecretString;
 
 use crate::address::AddressPolicy;
-use crate::authority::Authority;
+use crate::authority::{Authority, Destination};
+use crate::guard::Guarded;
 use crate::identity::Identities;
 use crate::limits::Limits;
 use crate::name::{ConnectionName, DeploymentName, IntegrationName, TenantName};
 use crate::pattern::HostPattern;
 use crate::policy::Policy;
 
+pub use auth::{
+    ActorToken, Auth, AwsCredentials, AwsSigv4, Broker, Endpoints, Exec, GithubApp, GoogleServiceAccount,
+    HeaderTemplate, Oauth, OauthGrant, RESERVED_AUTHORIZE_PARAMS, RESERVED_TOKEN_PARAMS, TokenExchange,
+};
+pub use integration::{
+    AccountSource, ClientAuth, Integration, Lifetimes, Presentation, RefreshClock, Revocation, RevocationForm,
+    Rotation, TokenRequest,
+};
+
 /// One consistent reading of the configuration. A request sees exactly one.
 #[derive(Debug, Default)]
 pub struct Config {
-    /// Every integration of the file by name.
+    /// Every integration of the file by name. Those of the built-in catalogue are in [`crate::catalogue`].
     pub integrations: BTreeMap<IntegrationName, Arc<Integration>>,
     /// Every connection by name, bound or not.
     pub connections: BTreeMap<ConnectionName, Arc<Connection>>,
@@ -35,58 +49,6 @@ pub struct Config {
     pub limits: Limits,
 }
 
-/// A provider's definition.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Integration {
-    /// The integration's name.
-    pub name: IntegrationName,
-    /// The hosts of its API.
-    pub hosts: Vec<HostPattern>,
-    /// Where a browser is sent to authorise an account (RFC 6749 §3.1); always `https://`, like the other endpoints.
-    pub authorization_url: Option<String>,
-    /// Where tokens are issued and refreshed (RFC 6749 §3.2).
-    pub token_url: Option<String>,
-    /// Where tokens are revoked (RFC 7009).
-    pub revocation_url: Option<String>,
-    /// Where the name of an authorised account is found.
-    pub account: Option<AccountSource>,
-    /// How the client presents its own id and secret at the token endpoint.
-    pub client_auth: ClientAuth,
-    /// The format of requests to the token endpoint.
-    pub token_request: TokenRequest,
-    /// The scopes that are asked for where a connection names none.
-    pub scopes: Vec<String>,
-}
-
-/// Where the name of an authorised account is found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AccountSource {
-    /// The URL that describes the account.
-    pub url: String,
-    /// The field of its JSON answer, or a JSON pointer (RFC 6901).
-    pub field: String,
-}
-
-/// How a client presents its id and secret (RFC 6749 §2.3.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ClientAuth {
-    /// In the `Authorization` field.
-    #[default]
-    Basic,
-    /// In the body.
-    Post,
-}
-
-/// The format of requests to a token endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum TokenRequest {
-    /// `application/x-www-form-urlencoded`, as RFC 6749 has it.
-    #[default]
-    Form,
-    /// `application/json`, as some providers have it.
-    Json,
-}
-
 /// One authorised account: what is put on a request, and where its secret comes from.
 #[derive(Debug, Clone)]
 pub struct Connection {
@@ -94,24 +56,50 @@ pub struct Connection {
     pub name: ConnectionName,
     /// The customer it belongs to, if any.
     pub tenant: Option<TenantName>,
-    /// The integration it was made from, if any.
-    pub integration: Option<IntegrationName>,
+    /// The integration it was made from, if any, with this connection's context filled in.
+    pub integration: Option<Arc<Integration>>,
+    /// What distinguishes this account at its provider, such as `subdomain`: every part of the integration's templates.
+    pub context: BTreeMap<String, String>,
     /// Where it may be used when a binding names no hosts of its own.
     pub hosts: Vec<HostPattern>,
     /// False: every use is refused with `connection_inactive`.
     pub active: bool,
     /// How the credential is presented and where it comes from.
     pub auth: Auth,
+    /// When a token is fetched anew. Without meaning where nothing is fetched.
+    pub refresh: Refresh,
+    /// Where no binding ever uses this connection: the provider's token endpoints and their like.
+    pub guarded: Vec<Guarded>,
 }
 
-/// How a connection authenticates at its destination.
-#[derive(Debug, Clone)]
-pub enum Auth {
-    /// `Authorization: Bearer TOKEN` (RFC 6750 §2.1) with a token that the operator supplies.
-    Bearer {
-        /// Where the token comes from.
-        token: SecretSource,
-    },
+impl Connection {
+    /// How a token of this connection, supplied or fetched, is put on a request to the destination: as its integration
+    /// has it there. A provider that issues no tokens itself, only keys, takes a token of somebody else's as a bearer token.
+    #[must_use]
+    pub fn presentation(&self, destination: &Destination) -> &Presentation {
+        let Some(integration) = &self.integration else { return &Presentation::Bearer };
+        let at_host = integration.presentation_at.iter().find(|(host, _)| host.matches(destination));
+        if let Some((_, presentation)) = at_host {
+            return presentation;
+        }
+        let takes_keys = integration.token_url.is_none();
+        if takes_keys && self.auth.is_fetched() { &Presentation::Bearer } else { &integration.presentation }
+    }
+}
+
+/// When the token of a connection is fetched anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refresh {
+    /// So long before it expires, but never earlier than when a tenth of its life is left.
+    pub early_in: Duration,
+    /// So often even while nothing uses it, because an idle refresh token may die; `None` for never.
+    pub keep_alive_in: Option<Duration>,
+}
+
+impl Default for Refresh {
+    fn default() -> Self {
+        Self { early_in: Duration::from_secs(60), keep_alive_in: Some(Duration::from_secs(24 * 3600)) }
+    }
 }
 
 /// Where a secret comes from. The value itself is not here, except for a literal, which the operator must allow.
@@ -123,7 +111,7 @@ pub enum SecretSource {
     File(PathBuf),
     /// A secret of the sealed store, set with `postern secret set`.
     Sealed(String),
-    /// The secret itself, accepted only under `allow_literal_secrets: true`.
+    /// The text itself: of a secret only under `allow_literal_secrets: true`, of what is none (a client id) always.
     Literal(SecretString),
 }
 
