@@ -61,6 +61,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Secret,
     },
+    /// The providers that are known without being described in the bindings file
+    Integrations {
+        #[command(subcommand)]
+        command: Integrations,
+    },
     /// The certificate authority that agents must trust
     Ca {
         #[command(subcommand)]
@@ -200,6 +205,19 @@ pub(crate) enum Secret {
     Delete {
         /// Its name
         name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Integrations {
+    /// List them all
+    List(Json),
+    /// Show one: hosts, endpoints, what a connection must say about its account
+    Show {
+        /// Its name
+        name: String,
+        #[command(flatten)]
+        output: Json,
     },
 }
 

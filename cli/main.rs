@@ -74,6 +74,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
             let code = command::run::run(place, run).await?;
             return Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)));
         }
+        Command::Integrations { command } => command::integrations::integrations(command)?,
         Command::Demo => command::demo::demo().await?,
         Command::Schema => command::manual::schema()?,
         Command::Completions { shell } => command::manual::completions(*shell),

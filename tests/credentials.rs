@@ -7,6 +7,8 @@
 mod answers;
 #[path = "credentials/changes.rs"]
 mod changes;
+#[path = "credentials/connect.rs"]
+mod connect;
 #[path = "credentials/endpoint.rs"]
 mod endpoint;
 #[path = "credentials/fixed.rs"]

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use model::config::Connection;
+use model::config::{Auth, Connection, OauthGrant};
 use model::{ConnectionName, DeploymentName};
 use secrecy::{ExposeSecret, SecretString};
 use vault::{Broker, Store};
@@ -84,7 +84,7 @@ impl Desk {
     pub(crate) async fn invite(&self, name: &ConnectionName, device: bool) -> Result<Ticket, DeskError> {
         let (controls, connection) = self.running(name)?;
         let refused = |error: FlowError| DeskError::Refused(error.to_string());
-        if device {
+        if device || is_for_devices(&connection) {
             return self.connecting.on_device(&connection, controls.broker()).await.map_err(refused);
         }
         // Found out now, rather than by whoever follows the link.
@@ -211,6 +211,11 @@ impl Desk {
             controls.refresh();
         }
     }
+}
+
+/// Whether the account can be authorised in no other way.
+fn is_for_devices(connection: &Connection) -> bool {
+    matches!(&connection.auth, Auth::Oauth(oauth) if matches!(oauth.grant, OauthGrant::DeviceCode { .. }))
 }
 
 /// The whole chain of causes: this text is all that reaches the operator.

@@ -19,12 +19,15 @@ code,pre{font:.95em ui-monospace,monospace}pre{padding:.8rem;border:1px solid;bo
 pub(crate) fn connect(name: &str) -> String {
     page(
         &format!("Connection {name}"),
-        "<p>An agent was refused because this connection cannot be used at the moment.</p>\
-         <p>See why, on the machine that runs postern:</p><pre>postern status</pre>\
-         <p>Supply a new token where <code>bindings.yaml</code> says it comes from. For a sealed one:</p>\
-         <pre>postern secret set NAME</pre>\
-         <p>If it is switched off, set <code>active: true</code> in the connection's entry. Both take effect without a \
-         restart.</p>",
+        &format!(
+            "<p>An agent was refused because this connection cannot be used at the moment.</p>\
+             <p>See why, on the machine that runs postern:</p><pre>postern status</pre>\
+             <p>Authorise its account, for the first time or anew:</p><pre>postern connect {name}</pre>\
+             <p>Or supply a new token where <code>bindings.yaml</code> says it comes from. For a sealed one:</p>\
+             <pre>postern secret set NAME</pre>\
+             <p>If it is switched off, set <code>active: true</code> in the connection's entry. All of these take effect \
+             without a restart.</p>"
+        ),
     )
 }
 

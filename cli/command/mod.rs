@@ -6,6 +6,7 @@ pub(crate) mod connect;
 pub(crate) mod demo;
 pub(crate) mod env;
 pub(crate) mod explain;
+pub(crate) mod integrations;
 pub(crate) mod key;
 pub(crate) mod manual;
 pub(crate) mod run;

@@ -541,3 +541,12 @@ fn the_demo_shows_a_200_a_403_and_a_407_and_leaves_nothing_behind() {
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "something is left behind");
 }
+
+#[test]
+fn integrations_are_listed_and_shown() {
+    let rows = alone(&["integrations", "list", "--json"]).run().json();
+    assert!(rows.as_array().is_some_and(|rows| rows.len() >= 70 && rows.iter().all(|row| row["id"].is_string())));
+    let notion = alone(&["integrations", "show", "notion", "--json"]).run().json();
+    assert_eq!(notion["hosts"][0], "api.notion.com");
+    assert!(alone(&["integrations", "show", "nope"]).run().failed(1).contains("integrations list"));
+}
