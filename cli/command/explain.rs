@@ -2,7 +2,8 @@
 //! secret.
 
 use anyhow::{Context, Result, bail};
-use model::{Ask, Authority, Binding, DeploymentName, Destination, Refusal, Route, Scheme};
+use model::config::{Auth, Presentation};
+use model::{Ask, Authority, Binding, DeploymentName, Destination, Grant, Refusal, Route, Scheme};
 use serde_json::json;
 
 use super::print_json;
@@ -34,13 +35,13 @@ pub(crate) async fn explain(place: &Place, arguments: &Explain) -> Result<()> {
         Route::Tunnel => Verdict::Tunnel,
         Route::Intercept { .. } => {
             match config.policy.bind(&deployment, destination.clone()).and_then(|bound| bound.authorize(&ask)) {
-                Ok(grant) => Verdict::Granted(grant.binding().id.clone(), grant.binding().connection.name.to_string()),
+                Ok(grant) => Verdict::Granted(grant),
                 Err(refusal) => Verdict::Refused(refusal),
             }
         }
     };
     let state = match &verdict {
-        Verdict::Granted(_, connection) => state_of(place, connection).await,
+        Verdict::Granted(grant) => state_of(place, grant.binding().connection.name.as_str()).await,
         _ => None,
     };
     if arguments.output.json {
@@ -51,7 +52,7 @@ pub(crate) async fn explain(place: &Place, arguments: &Explain) -> Result<()> {
 }
 
 enum Verdict {
-    Granted(String, String),
+    Granted(Grant),
     Tunnel,
     Refused(Refusal),
 }
@@ -92,18 +93,42 @@ fn as_json(
         .iter()
         .map(|binding| json!({"id": binding.id, "connection": binding.connection.name.as_str(), "hosts": texts(&binding.hosts), "paths": texts(&binding.paths), "methods": binding.methods}))
         .collect();
-    let (decision, binding, connection, error) = match verdict {
-        Verdict::Granted(binding, connection) => ("inject", Some(binding), Some(connection), None),
-        Verdict::Tunnel => ("tunnel", None, None, None),
-        Verdict::Refused(refusal) => (
-            "refuse",
-            None,
-            None,
-            Some(json!({"error": refusal.code(), "status": refusal.status(), "message": refusal.message()})),
-        ),
+    let (decision, grant, error) = match verdict {
+        Verdict::Granted(grant) => ("inject", Some(grant), None),
+        Verdict::Tunnel => ("tunnel", None, None),
+        Verdict::Refused(refusal) => {
+            let told = json!({"error": refusal.code(), "status": refusal.status(), "message": refusal.message()});
+            ("refuse", None, Some(told))
+        }
     };
-    json!({"decision": decision, "host": destination.host_text(), "path": path, "binding": binding, "connection": connection,
-           "injects": connection.map(|_| "authorization: Bearer ***"), "credential": state, "refusal": error, "candidates": rows})
+    let binding = grant.map(Grant::binding);
+    json!({"decision": decision, "host": destination.host_text(), "path": path,
+           "binding": binding.map(|binding| &binding.id),
+           "connection": binding.map(|binding| binding.connection.name.as_str()),
+           "injects": grant.map(injected), "credential": state, "refusal": error, "candidates": rows})
+}
+
+/// What would be put on the request, without its value.
+fn injected(grant: &Grant) -> String {
+    let connection = &grant.binding().connection;
+    match &connection.auth {
+        Auth::Basic { .. } => "authorization: Basic ***".into(),
+        Auth::Header { headers, .. } => headers
+            .iter()
+            .map(|header| format!("{}: ***", header.name.to_ascii_lowercase()))
+            .collect::<Vec<_>>()
+            .join(", "),
+        Auth::Query { name, .. } => format!("?{name}=***"),
+        Auth::AwsSigv4(_) => "a signature".into(),
+        _ => match connection.presentation(grant.destination()) {
+            Presentation::Bearer => "authorization: Bearer ***".into(),
+            Presentation::Basic { .. } => "authorization: Basic ***".into(),
+            Presentation::Header { name, scheme: None } => format!("{}: ***", name.to_ascii_lowercase()),
+            Presentation::Header { name, scheme: Some(scheme) } => {
+                format!("{}: {scheme} ***", name.to_ascii_lowercase())
+            }
+        },
+    }
 }
 
 fn print(
@@ -122,9 +147,9 @@ fn print(
         arguments.deployment
     );
     match verdict {
-        Verdict::Granted(binding, connection) => {
-            println!("  allowed by binding {binding}");
-            println!("  injects    authorization: Bearer ***  (connection \"{connection}\")");
+        Verdict::Granted(grant) => {
+            println!("  allowed by binding {}", grant.binding().id);
+            println!("  injects    {}  (connection \"{}\")", injected(grant), grant.binding().connection.name);
             println!("  credential {}", state.as_deref().unwrap_or("unknown: postern is not running here"));
         }
         Verdict::Tunnel => println!("  relayed untouched: no interception, no credential"),
