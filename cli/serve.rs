@@ -99,6 +99,7 @@ impl Process {
         if !whole {
             tracing::warn!("the drain's time is up: what was still running was cut");
         }
+        app.vault().land().await;
         let settling = Arc::clone(app);
         let _ = tokio::task::spawn_blocking(move || settling.settle_key_uses()).await;
         self.stop.cancel();

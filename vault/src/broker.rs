@@ -24,6 +24,8 @@ use crate::store::Store;
 
 /// How soon an agent should try again where nobody knows when it will be better.
 const RETRY_IN: Duration = Duration::from_secs(30);
+/// How long the last token requests may take: one that was lost is asked once more.
+const LAND_IN: Duration = Duration::from_secs(25);
 /// How often tokens are looked after.
 const TEND_EVERY: Duration = Duration::from_secs(1);
 
@@ -260,6 +262,17 @@ impl Broker {
                     account.tend();
                 }
             }
+        }
+    }
+
+    /// Lets the token requests that are under way end, and what they bring be written down; none begins any more. A provider
+    /// may have rotated a refresh token already, and its answer is the only place where the new one is.
+    pub async fn land(&self) {
+        let all = u32::try_from(FLIGHTS_MAX).unwrap_or(u32::MAX);
+        let landed = tokio::time::timeout(LAND_IN, self.commons.flights.acquire_many(all)).await;
+        self.commons.flights.close();
+        if landed.is_err() {
+            tracing::warn!("a token request did not end in time; its connection may have to be authorised anew");
         }
     }
 
