@@ -53,6 +53,8 @@ impl Seed {
         if record.origin.replace(origin) != Some(origin) {
             record.access_token = None;
             record.expires_at = None;
+            // A corrected client may be what it needed: it is tried again, once.
+            record.needs_reauth = None;
             record.refresh_token = record.refresh_token.filter(|_| keeps_refresh_token);
         }
         record
