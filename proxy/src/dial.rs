@@ -73,6 +73,17 @@ pub(crate) async fn dial(
 ) -> Result<TcpStream, Refusal> {
     let timed_out = |_| Refusal::UpstreamUnreachable(Unreachable::Timeout);
     let found = timeout_at(deadline, resolve(target(authority, upstream))).await.map_err(timed_out)??;
+    dial_found(found, upstream, own, deadline).await
+}
+
+/// Vets addresses and dials those that pass. It knows no name, so what is dialled is what was vetted, whatever the name
+/// resolves to by then.
+async fn dial_found(
+    found: Vec<SocketAddr>,
+    upstream: &Upstream,
+    own: &OwnListeners,
+    deadline: Instant,
+) -> Result<TcpStream, Refusal> {
     let vetted: Vec<SocketAddr> = found.into_iter().filter(|address| is_allowed(*address, upstream, own)).collect();
     if vetted.is_empty() {
         return Err(Refusal::DestinationForbidden);
@@ -148,5 +159,25 @@ mod tests {
         assert!(everywhere.reached_by("127.0.0.9:3128".parse().unwrap()));
         assert!(everywhere.reached_by("127.0.0.1:3129".parse().unwrap()));
         assert!(!everywhere.reached_by("1.1.1.1:3128".parse().unwrap()));
+    }
+
+    #[tokio::test]
+    async fn e05_only_an_address_that_was_vetted_is_dialled() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let allowed = listener.local_addr().unwrap();
+        let forbidden = tokio::net::TcpListener::bind("127.0.0.2:0").await.unwrap();
+        let elsewhere = forbidden.local_addr().unwrap();
+        let addresses = model::address::AddressPolicy::new(vec!["127.0.0.1/32".parse().unwrap()]);
+        let upstream = Upstream { addresses, ..Upstream::default() };
+        let deadline = Instant::now() + Duration::from_secs(10);
+
+        let socket = dial_found(vec![elsewhere, allowed], &upstream, &own(&[]), deadline).await.unwrap();
+        assert_eq!(socket.peer_addr().unwrap(), allowed);
+        let refused = dial_found(vec![elsewhere], &upstream, &own(&[]), deadline).await.unwrap_err();
+        assert_eq!(refused, Refusal::DestinationForbidden);
+        let refused = dial_found(vec![allowed], &upstream, &own(&[&allowed.to_string()]), deadline).await.unwrap_err();
+        assert_eq!(refused, Refusal::DestinationForbidden, "its own listener was dialled");
+        let nobody = tokio::time::timeout(Duration::ZERO, forbidden.accept()).await;
+        assert!(nobody.is_err(), "the forbidden address was dialled");
     }
 }
